@@ -16,9 +16,9 @@ install(FILES README.md CHANGELOG.md CONTRIBUTING.md LICENSE DESTINATION ${CMAKE
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/glow)
-install(EXPORT glow NAMESPACE glow:: DESTINATION ${package} FILE glow-config.cmake)
+install(EXPORT glow NAMESPACE glow:: DESTINATION ${package} FILE glow-targets.cmake)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/glow-config-version.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_BINARY_DIR}/glow-config-version.cmake DESTINATION ${package})
+install(FILES ${CMAKE_CURRENT_LIST_DIR}/glow-config.cmake ${CMAKE_BINARY_DIR}/glow-config-version.cmake DESTINATION ${package})
 
 # API reference of the public header, if Doxygen is available: cmake --build ... --target reference.
 find_package(Doxygen QUIET)

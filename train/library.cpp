@@ -80,6 +80,12 @@ ModelConfig config_of(const ModelShape& shape) {
     return config;
 }
 
+int checked_threads(int threads) {
+    if (threads < 0 || threads > 4096)
+        throw InputError(fmt::format("threads: expected 0 (the default) .. 4096, got {}", threads));
+    return threads;
+}
+
 TrainingOptions training_options(const TrainOptions& given) {
     if (given.batch < 1 || given.batch > 1 << 20) throw InputError("batch: expected 1 .. 2^20 images");
     TrainingOptions options;
@@ -94,7 +100,7 @@ TrainingOptions training_options(const TrainOptions& given) {
         options.warmup_epochs = static_cast<double>(given.warmup_images) / options.epoch_images;
     options.seed = given.seed;
     options.precision = parse_name<Precision>(given.precision);
-    options.threads = given.threads;
+    options.threads = checked_threads(given.threads);
     options.augment = {};
     check(options);
     return options;
@@ -121,7 +127,7 @@ std::vector<std::uint64_t> numbers_from(index_t first, index_t N) {
 
 struct TrainedModel::State {
     State(const std::string& checkpoint, const LoadOptions& options)
-        : backend(parse_device(options.device), options.threads),
+        : backend(parse_device(options.device), checked_threads(options.threads)),
           model(ModelFile(checkpoint).checkpoint(), options.averaged,
                 parse_name<Precision>(options.precision),
                 std::clamp<index_t>(options.batch, 1, index_t{1} << 20), backend),
@@ -224,6 +230,8 @@ std::vector<std::uint8_t> TrainedModel::sample(std::int64_t N, double temperatur
     if (N < 1 || !(temperature >= 0 && temperature <= 100))
         throw InputError("sample: expected one sample or more and a temperature between 0 and 100");
     check_labels(state_->config(), N, labels);
+    if (N > (index_t{1} << 52) / state_->config().dimensions())
+        throw InputError(fmt::format("sample: {} samples are more than any memory holds", N));
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * state_->config().dimensions()));
     std::vector<double> largest(static_cast<std::size_t>(N));
     glow::sample(state_->model.runnable(), {N, temperature, seed, labels.empty() ? nullptr : labels.data()},

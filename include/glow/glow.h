@@ -3,7 +3,8 @@
 /// `find_package(glow)` and link `glow::glow`.
 ///
 /// Images are 8-bit, channels last, row-major: `[N, H, W, C]`. Functions throw `std::runtime_error` with a
-/// message that says what was expected, what was found and how to fix it.
+/// message that says what was expected, what was found and how to fix it, and `std::bad_alloc` if results do
+/// not fit the memory.
 ///
 /// Use an object from one thread at a time; it runs on several threads internally. Inside an OpenMP parallel
 /// region an object runs on the calling thread only, and results may differ by rounding.
@@ -38,7 +39,7 @@ struct LoadOptions {
     std::string device = "auto";     ///< "cpu", "cuda", or "auto" (a GPU if available)
     std::string precision = "fp32";  ///< coupling networks: "fp32", "tf32" (GPUs) or "bf16"
     std::int64_t batch = 64;         ///< images of the training size per pass; memory grows with it
-    int threads = 0;                 ///< CPU threads; 0: all processors available to the process
+    int threads = 0;                 ///< CPU threads, 0..4096; 0: all processors available to the process
 };
 
 /// Log-densities of images and their gradients.
@@ -48,7 +49,7 @@ struct InputGradient {
     std::vector<float> gradient;  ///< `[N, H, W, C]`: d log_prob[n] / d image n, in nats per gray level
 };
 
-/// A trained model.
+/// A trained model. A moved-from object may only be destroyed or assigned to.
 class TrainedModel {
   public:
     /// @param checkpoint a checkpoint file, a run folder (its `latest.h5`), or a file written by
@@ -150,7 +151,8 @@ struct TrainOptions {
 };
 
 /// A model in training: call `initialize` once, then `step` for each batch, and `save` as needed. Memory does
-/// not grow with depth, because activations are reconstructed instead of stored.
+/// not grow with depth, because activations are reconstructed instead of stored. A moved-from object may only
+/// be destroyed or assigned to.
 class ModelTrainer {
   public:
     /// Allocates all memory needed for training. Throws if the machine does not have it.
@@ -174,8 +176,8 @@ class ModelTrainer {
     /// See TrainedModel::threads().
     int threads() const;
 
-    /// Writes a checkpoint atomically. TrainedModel and all commands can read it. Throws, and leaves the file as
-    /// it was, if training has diverged, the file belongs to a run of glow_train, or its name ends in
+    /// Writes a checkpoint atomically. TrainedModel and all commands can read it. Throws, and leaves the file
+    /// as it was, if training has diverged, the file belongs to a run of glow_train, or its name ends in
     /// `.safetensors`, `.npz` or `.onnx`.
     void save(const std::string& file) const;
 

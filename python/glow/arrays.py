@@ -136,7 +136,7 @@ def _numpy_reads(x: Any) -> bool:
 
 
 def to_host(x: Any, name: str) -> np.ndarray:
-    """x as a NumPy array, without a copy if x is in host memory."""
+    """x as a NumPy array, without a copy if x is in host memory. A list of arrays is stacked."""
     x = _detached(x)
     device = device_of(x)
     try:
@@ -146,6 +146,8 @@ def to_host(x: Any, name: str) -> np.ndarray:
             return x.get()  # cupy
         if device is not None and not _numpy_reads(x) and hasattr(np, "from_dlpack"):  # NumPy 1.22
             return np.from_dlpack(x)
+        if isinstance(x, (list, tuple)) and any(device_of(item) is not None or _numpy_reads(item) for item in x):
+            return np.stack([to_host(item, name) for item in x])  # such as tensors, or images of PIL
         return np.asarray(x)
     except Exception as error:
         raise ValueError(f"{name}: not an array: {error}") from None
@@ -196,6 +198,12 @@ def labels(values: Any, count: int) -> np.ndarray | None:
     if array.ndim == 0:
         array = np.full(count, array)
     return np.ascontiguousarray(array, np.int32)
+
+
+def device_name(device: Any) -> str:
+    """The name of a device or torch.device. GPUs other than the first are not supported."""
+    name = str(device)
+    return "cuda" if name == "cuda:0" else name
 
 
 def whole(value: Any, name: str, least: int = 0, most: int = 2**63 - 1) -> int:

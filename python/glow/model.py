@@ -11,7 +11,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from . import _extension
-from .arrays import Caller, differentiable, images, labels as checked_labels, to_host, wants_gradient, whole
+from .arrays import Caller, device_name, differentiable, images, labels as checked_labels, to_host, wants_gradient, whole
 
 _SEEDS = 2**64 - 1
 _NUMBERS = 2**39  # of images
@@ -47,7 +47,7 @@ class Model:
     published results, or the model's own noise if it was trained with --dequant variational. Floating-point numbers are
     used as they are; if none exceeds 1, a UserWarning is given (on the CPU).
 
-    x may be an array of NumPy, PyTorch, JAX or CuPy. Contiguous arrays of uint8, float32 or float64 on the model's device
+    x may be an array of NumPy, PyTorch, JAX or CuPy, or a list of images of one size. Contiguous arrays of uint8, float32 or float64 on the model's device
     are not copied, others are. Results are arrays of the same library.
 
     The noise of an image depends on `seed` and the image's index, which is `first` for the first image of x: to score a
@@ -71,10 +71,10 @@ class Model:
         self._model = _extension.Model(
             _name(path),
             bool(averaged),
-            str(device),
+            device_name(device),
             str(precision),
             whole(batch, "batch", 1, 2**20),
-            whole(threads, "threads", 0, 2**20),
+            whole(threads, "threads", 0, 4096),
         )
         self._warned = self._warned_of_range = False
         self.config: dict[str, Any] = json.loads(self._model.config)
@@ -112,9 +112,12 @@ class Model:
         """Values in an image of that shape, and in its latents: H W C."""
         return math.prod(self.shape)
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a Model can be neither pickled nor copied: pass its path, and call glow.load() where it is used")
+
     def to(self, device: str) -> Model:
-        """Moves the model to "cpu" or "cuda", and returns it."""
-        self._model.move(str(device))
+        """Moves the model to "cpu" or "cuda" (the first GPU), and returns it. device may be a torch.device."""
+        self._model.move(device_name(device))
         return self
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Iterator
 import numpy as np
 
 from . import _extension
+from .arrays import device_name
 from .model import Model, _name, load
 
 log = logging.getLogger("glow")
@@ -186,6 +187,8 @@ def _arguments(options: dict[str, Any]) -> list[str]:
         name = key.replace("_", "-")
         if isinstance(value, np.bool_):
             value = bool(value)
+        if key == "device" and value is not None:
+            value = device_name(value)
         if value is None or (value is False and name.replace("-", "_") in _WITHOUT_NEGATION):
             continue
         if name.replace("-", "_") in _COMMAND_ONLY:

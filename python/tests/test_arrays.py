@@ -82,6 +82,26 @@ class Arrays(unittest.TestCase):
                 conditional.log_prob(empty, labels)
         self.assertEqual(self.model.sample(0).shape, (0, 8, 8, 3))
 
+    def test_lists(self):
+        np.testing.assert_array_equal(self.model.bits_per_dim(list(self.images)), self.bits)
+        with self.assertRaises(ValueError):
+            self.model.bits_per_dim([self.images[0], self.images[1][:4]])
+
+    @needs("torch")
+    def test_lists_of_tensors(self):
+        import torch
+
+        tensors = list(torch.from_numpy(self.images))
+        np.testing.assert_array_equal(self.model.bits_per_dim(tensors), self.bits)
+        self.assertEqual(self.model.to(torch.device("cpu")).device, "cpu")
+
+    @needs("PIL")
+    def test_lists_of_pictures(self):
+        from PIL import Image
+
+        pictures = [Image.fromarray(image) for image in self.images]
+        np.testing.assert_array_equal(self.model.bits_per_dim(pictures), self.bits)
+
     @needs("torch")
     def test_torch(self):
         import torch

@@ -1,5 +1,7 @@
 """What the package offers: descriptions, stubs, documentation."""
 
+import copy
+import pickle
 import unittest
 from pathlib import Path
 
@@ -24,6 +26,11 @@ class Interface(unittest.TestCase):
         np.testing.assert_array_equal(
             glow.load(FOLDER / "saved.h5", device="cpu", threads=1).log_prob(images), owner.log_prob(images)
         )
+
+    def test_pickling_and_copying_say_what_to_do(self):
+        for call in (pickle.dumps, copy.copy, copy.deepcopy):
+            with self.assertRaisesRegex(TypeError, "glow.load"):
+                call(model())
 
     def test_stubs_name_the_extension(self):
         import ast

@@ -114,6 +114,8 @@ class Refusals(unittest.TestCase):
             dict(batch=0),
             dict(batch=2**40),
             dict(threads=-1),
+            dict(threads=4097),
+            dict(device="cuda:1"),
             dict(batch="a"),
         ):
             with self.assertRaises(ERRORS, msg=repr(options)):
@@ -246,6 +248,8 @@ class Refusals(unittest.TestCase):
             model().to("cuda")
         with self.assertRaises(ERRORS):
             model().to("tpu")
+        with self.assertRaisesRegex(ERRORS, "--device cuda"):
+            model().to("cuda:0")  # as "cuda"
         owner = model()
         self.assertIs(owner.to("cpu"), owner)
         self.assertEqual(owner.device, "cpu")

@@ -233,6 +233,16 @@ TEST_F(Library, InputGradientRefusesWhatIsNotFinite) {
     EXPECT_THROW(trained.input_gradient(std::vector<double>(7)), std::runtime_error);
 }
 
+TEST_F(Library, RefusesNumbersOutOfRange) {
+    for (const int threads : {-5, 4097, 1000000}) {
+        EXPECT_THROW(model(threads), std::runtime_error) << threads;
+        EXPECT_THROW(ModelTrainer(options(threads)), std::runtime_error) << threads;
+    }
+    TrainedModel trained = model(1);
+    for (const std::int64_t count : {std::int64_t{-1}, std::int64_t{0}, std::int64_t{1} << 62})
+        EXPECT_THROW(trained.sample(count), std::runtime_error) << count;
+}
+
 TEST_F(Library, OtherThreadsGetSameBits) {
     TrainedModel used = model(4), fresh = model(4);
     EXPECT_EQ(error(used), 0);

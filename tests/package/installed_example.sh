@@ -18,6 +18,18 @@ example=$(find "$folder/root" -path '*share/glow/examples')
 "$cmake" --build "$folder/example" >"$folder/build.log" || { cat "$folder/build.log"; fail "the example's build"; }
 grep -q "$(cat "$build/CMakeCache.txt" | sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p')" "$folder/root"/lib*/cmake/glow/*.cmake \
     "$folder/root"/lib*/*/cmake/glow/*.cmake 2>/dev/null && fail "the installed package names the source tree"
+mkdir "$folder/components"
+cat >"$folder/components/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.18)
+project(components LANGUAGES CXX)
+find_package(glow REQUIRED OPTIONAL_COMPONENTS nonsense)
+find_package(glow QUIET COMPONENTS nonsense)
+if(glow_FOUND)
+    message(FATAL_ERROR "a component that does not exist was found")
+endif()
+END
+"$cmake" -S "$folder/components" -B "$folder/components/build" -G Ninja -DCMAKE_PREFIX_PATH="$folder/root" >"$folder/components.log" 2>&1 ||
+    { cat "$folder/components.log"; fail "the components of the CMake package"; }
 cd "$folder"
 OMP_NUM_THREADS=2 example/likelihood | tee output
 grep -q "decoding the latents restores the images: yes" output || fail "the example"
