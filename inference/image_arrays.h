@@ -52,8 +52,8 @@ SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vec
 // depth unless reconstruction drifts.
 class DensityGradient {
   public:
-    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object. Throws InputError
-    // if the host has too little memory, as run() does.
+    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object. Throws
+    // InputError if the host has too little memory, as run() does.
     DensityGradient(LoadedModel& model, const Backend& backend);
     ~DensityGradient();
 

@@ -226,7 +226,7 @@ class Model {
                 throw Error("this thread is using the model: a signal handler needs a model of its own");
             if (model.user_ != std::thread::id() && model.user_process_ != getpid())
                 throw Error(
-                    "this process was forked while another thread used the model: load the model again in this process");
+                    "this process was forked while another thread used the model: load the model again here");
             while (!model.mutex_.try_lock_for(std::chrono::milliseconds(100))) released.handle_signals();
             model.user_process_ = getpid();
             model.user_ = self;
@@ -270,8 +270,8 @@ class Model {
         backend_ = std::move(backend);
         device_ = backend_->exec().device;
     }
-    // Calls f(first, count), or f(first, count, GilReleased), for every pass over N images of a size, without the
-    // GIL. In between Python handles signals: Ctrl-C ends a long call.
+    // Calls f(first, count), or f(first, count, GilReleased), for every pass over N images of a size, without
+    // the GIL. In between Python handles signals: Ctrl-C ends a long call.
     template <class F>
     void for_each_pass(const ModelConfig& sized, index_t N, F f) {
         GilReleased released;

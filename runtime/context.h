@@ -79,8 +79,9 @@ class Backend {
     const Exec& exec() const { return exec_; }
     // Decided when the backend opened; exec().threads is the number in use.
     const ThreadCount& threads() const { return threads_; }
-    // Call before the backend's contexts run in this thread. Selects the backend's GPU for the calling thread while the
-    // result lives (cuda::DeviceScope); nothing on the CPU. Throws Error if the backend's threads are lost by a fork.
+    // Call before the backend's contexts run in this thread. Selects the backend's GPU for the calling thread
+    // while the result lives (cuda::DeviceScope); nothing on the CPU. Throws Error if a fork lost the
+    // backend's threads.
     [[nodiscard]] std::unique_ptr<cuda::DeviceScope> select_device() const;
     // "cpu", or "cuda: " and the GPU's name.
     std::string description() const;

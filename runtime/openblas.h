@@ -14,8 +14,9 @@ void reserve_blas_buffers(int threads);
 // Address space of those buffers, of which few bytes are ever touched; 0 for another BLAS.
 std::size_t blas_buffer_bytes(int threads);
 
-// While this object lives, a BLAS or LAPACK function that this thread calls runs in this thread alone. OpenBLAS's number
-// of threads is a setting of the process: the calling program's is restored when the last of these objects ends.
+// While this object lives, a BLAS or LAPACK function that this thread calls runs in this thread alone.
+// OpenBLAS's number of threads is a setting of the process: the calling program's is restored when the last
+// of these objects ends.
 class ScopedBlasThreads {
   public:
     ScopedBlasThreads();

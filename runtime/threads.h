@@ -30,8 +30,9 @@ ThreadCount planned_threads(int requested, int local_size = 1);
 // unlimited. `root` is for tests.
 int cgroup_processors(const std::filesystem::path& root = "/");
 
-// Whether this thread has called fork() and this is the child, after decide_threads() had started threads. OpenMP would
-// wait for them forever, because a fork does not copy them. Other threads of the child start their own.
+// Whether this thread has called fork() and this is the child, after decide_threads() had started threads.
+// OpenMP would wait for them forever, because a fork does not copy them. Other threads of the child start
+// their own.
 bool threads_lost_by_fork();
 
 // Team size that a parallel region in this thread gets now, for a backend with `threads`: 1 inside a parallel

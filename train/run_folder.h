@@ -93,8 +93,8 @@ class RunFolder {
     std::filesystem::path path_;
 };
 
-// Throws InputError if `target`, which the output or its link names, is a file of a run. name: the option, for
-// the message.
+// Throws InputError if `target`, which the output or its link names, is a file of a run. name: the option,
+// for the message.
 void refuse_file_of_run(const std::string& name, const std::filesystem::path& output,
                         const std::filesystem::path& target);
 
