@@ -151,9 +151,8 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
             NamedImages found = load_images(command, sized, data, checkpoint, backend.exec().threads);
             return {std::move(found.set), std::move(found.names), {}};
         }
-        // Read from disk: a single pass in file order does not need the images in memory.
         data.require_fitting(sized, checkpoint);
-        SplitImages images(data.data, data.split, data.images());
+        SplitImages images = open_split(command, data, processes.group());
         std::vector<std::string> names = DatasetReader(data.data).read_names(data.split, images.N());
         return {std::move(images), std::move(names), {}};
     };

@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include "data/formats/png.h"
+#include "tests/tools/chunked_dataset.h"
 #include "tests/tools/run_fixture.h"
 #include "tools/csv.h"
+#include "tools/folder_images.h"
 #include "train/resume.h"
 #include "train/run_folder.h"
 
@@ -201,6 +203,40 @@ TEST_F(EvalScores, ReportsNames) {
         latent({"encode", "--checkpoint", "run", "--data", "photos", "-o", "z.h5", "--quiet"});
     ASSERT_EQ(encoded.code, 0) << encoded.err;
     EXPECT_EQ(Hdf5File::open(folder / "z.h5").read_strings("/names"), names);
+}
+
+// With all images in one compressed chunk, every read from disk would unpack all of them.
+TEST_F(EvalScores, LargeChunksAreUnpackedOnce) {
+    const ImageSet set = load_split(folder / "d.h5", "train");
+    write_chunked(folder / "large.h5", set, 40, true);
+    write_chunked(folder / "small.h5", set, 4, true);
+    write_chunked(folder / "plain.h5", set, 40, false);
+    CommandLine command("glow_eval", "");
+    const auto open = [&](const std::string& name, index_t limit) {
+        return open_split(command, {folder / name, "train", limit}, {});
+    };
+    const SplitImages large = open("large.h5", 0);
+    EXPECT_FALSE(large.on_disk());
+    EXPECT_EQ(large.set().images, set.images);
+    EXPECT_EQ(open("large.h5", 3).N(), 3);
+    EXPECT_EQ(open("large.h5", 50).N(), 40);
+    EXPECT_TRUE(open("small.h5", 0).on_disk());
+    EXPECT_TRUE(open("plain.h5", 0).on_disk());
+    ProcessGroup many;  // which do not have the memory for an image set each
+    many.size = many.local_size = 1 << 30;
+    EXPECT_TRUE(open_split(command, {folder / "large.h5", "train", 0}, many).on_disk());
+    expect_throw<InputError>(
+        [&] {
+            open_split(command, {folder / "large.h5", "valid", 0}, {});
+        },
+        {"large.h5", "valid"});
+
+    const Words from = {"--checkpoint", "run", "--split", "train", "--complexity", "--per-image"};
+    ASSERT_EQ(eval(from + Words{"a.csv", "--data", "d.h5"}).code, 0);
+    const Outcome same = eval(from + Words{"b.csv", "--data", "large.h5"});
+    ASSERT_EQ(same.code, 0) << same.err;
+    EXPECT_EQ(same.err, "");
+    EXPECT_EQ(read_bytes(folder / "b.csv"), read_bytes(folder / "a.csv"));
 }
 
 TEST_F(EvalScores, SeparatesAnotherDataSet) {
