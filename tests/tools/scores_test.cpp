@@ -273,6 +273,19 @@ TEST_F(EvalScores, RefusesLargePicturesBeforeComputing) {
     EXPECT_EQ(all_files(), before);
 }
 
+// The model fails on the first image, so a message about --against comes before that.
+TEST_F(EvalScores, ChecksOtherDataSetBeforeComputing) {
+    CheckpointEdit edit(folder / "run/latest.h5");
+    std::vector<float>& bias = edit.tensor("/params/level1/step0/coupling/conv3/bias").values;
+    for (std::size_t i = 0; i < bias.size(); i += 2) bias[i] = 3e38f;
+    edit.write(folder / "broken.h5");
+    const Words from = {"--checkpoint", "broken.h5", "--no-ema", "--data", "d.h5", "--quiet"};
+    expect_error(eval(from), 1, "not finite");
+    make_dataset(folder / "large.h5", 16, 16, 3, 10, 0, 0);
+    expect_error(eval(from + Words{"--against", "none.h5"}), 2, "none.h5");
+    expect_error(eval(from + Words{"--against", "large.h5", "--against-split", "train"}), 2, "16x16");
+}
+
 // Of one image, a standard error and a correlation are undefined.
 TEST_F(EvalScores, OneImageHasNoStandardError) {
     const Outcome one = eval(kFrom + Words{"--limit", "1", "--complexity", "--against", "d.h5"});
