@@ -286,6 +286,25 @@ TEST_F(EvalScores, ChecksOtherDataSetBeforeComputing) {
     expect_error(eval(from + Words{"--against", "large.h5", "--against-split", "train"}), 2, "16x16");
 }
 
+TEST_F(EvalScores, RemovesFilesOfKilledCommands) {
+    std::filesystem::create_directory(folder / "out");
+    const pid_t child = fork();
+    if (child == 0) {
+        const AtomicFile file(folder / "out/x.csv");
+        ::kill(getpid(), SIGKILL);
+    }
+    waitpid(child, nullptr, 0);
+    const auto names = [&] {
+        Words found;
+        for (const auto& entry : std::filesystem::directory_iterator(folder / "out"))
+            found.push_back(entry.path().filename().string());
+        return found;
+    };
+    ASSERT_EQ(names().size(), 1u);
+    ASSERT_EQ(eval(kFrom + Words{"--per-image", "out/x.csv"}).code, 0);
+    EXPECT_EQ(names(), Words{"x.csv"});
+}
+
 // Of one image, a standard error and a correlation are undefined.
 TEST_F(EvalScores, OneImageHasNoStandardError) {
     const Outcome one = eval(kFrom + Words{"--limit", "1", "--complexity", "--against", "d.h5"});
