@@ -268,7 +268,14 @@ TEST_F(NumericOptions, BenchRejectsValuesOutOfRange) {
              {"--engines", "magic", "magic"},
              {"--precision", "tf32", "requires a GPU"}})
         expect_error(run(small, {option, value}), 2, part);
-    EXPECT_EQ(run(small, {}).code, 0);
+    const Outcome outcome = run(small, {});
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_NE(outcome.err.find("Running glow_bench"), std::string::npos) << outcome.err;
+    const Outcome quiet = run(small, {"--quiet"});
+    EXPECT_NE(quiet.out.find("network/level0/forward/"), std::string::npos) << quiet.out;
+    std::istringstream lines(quiet.err);
+    for (std::string line; std::getline(lines, line);)
+        EXPECT_TRUE(line.starts_with("glow_bench: warning: ")) << line;
 }
 
 // The last tile of a batch may be smaller.
