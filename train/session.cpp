@@ -373,6 +373,10 @@ void Session::begin_again() {
     progress = beginning_;
     if (is_fresh()) {
         request.say(fmt::format("initializing the actnorms from {} images", schedule.init_images));
+        if (const index_t values = schedule.init_images * top_pixels(options.model); values < kFewInitValues)
+            request.say(fmt::format(
+                "note: {} per channel at the deepest level: training may be unstable; use a larger --init-batch",
+                counted(values, "value")));
         const Slice mine = processes.slice(schedule.init_images);
         trainer->initialize(images->take(mine.first, mine.count));
     } else {
