@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "data/formats/atomic_file.h"
+#include "data/formats/input_path.h"
 #include "data/formats/output_name.h"
 #include "data/formats/png.h"
 #include "inference/model_fingerprint.h"
@@ -185,11 +186,7 @@ namespace {
 // The file, with its checksum compared.
 std::string checked_bytes(const std::filesystem::path& path) {
     const auto refuse = [&](const std::string& what) { refuse_file(path, what); };
-    std::error_code failed;
-    if (!std::filesystem::is_regular_file(path, failed)) refuse("no such file");
-    std::ifstream file(path, std::ios::binary);
-    std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-    if (!file && !file.eof()) refuse("it cannot be read");
+    std::string bytes = read_file(path);
     if (!bytes.starts_with(kMagic)) refuse("it does not start with " + std::string(kMagic));
     if (bytes.size() < kHeaderBytes + 8) refuse("it is truncated");
     std::uint64_t expected;

@@ -146,6 +146,7 @@ void sample(const RunnableModel& model, const SampleRequest& request, std::uint8
         quantize(context.exec, images * D, glow.config().n_bits, flow.h, out);
         download(context.exec, images * D, out, pixels + done * D);
         if (largest != nullptr) largest_of_images(context, D, flow, largest + done);
+        if (request.progress) request.progress(done + images);
     }
 }
 

@@ -74,6 +74,8 @@ struct SampleRequest {
     std::uint64_t seed = 0;
     const std::int32_t* labels = nullptr;  // [count]: classes for a conditional model
     index_t first = 0;                     // number of the first sample
+    // Called after each batch.
+    std::function<void(index_t done)> progress = nullptr;
 };
 // Draws samples into pixels [count, H, W, C]; each depends only on seed and number. largest [count]: each
 // image's largest |x| before quantization, infinity if not finite; nullptr: not needed.

@@ -57,7 +57,8 @@ std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set) {
 }
 
 std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Latent>& latents,
-                                     const std::vector<std::int32_t>& labels, std::vector<double>* largest) {
+                                     const std::vector<std::int32_t>& labels, std::vector<double>* largest,
+                                     const std::function<void(index_t done)>& progress) {
     const index_t D = model.glow().config().dimensions(), N = std::ssize(latents);
     if (largest != nullptr) largest->resize(latents.size());
     const std::vector<LatentPart> parts = latent_parts(model.glow().config());
@@ -75,6 +76,7 @@ std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Laten
         flow.labels = labels.empty() ? nullptr : labels.data() + first;
         decode_images(model, flow, pixels.data() + first * D,
                       largest != nullptr ? largest->data() + first : nullptr);
+        if (progress) progress(first + flow.N);
     }
     return pixels;
 }

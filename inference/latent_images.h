@@ -4,6 +4,7 @@
 // level first.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "inference/inference.h"
@@ -21,11 +22,12 @@ void decode_images(LoadedModel& model, const Flow& latents, std::uint8_t* pixels
 
 using Latent = std::vector<double>;
 // For any number of images, batch by batch. labels: empty or one per image; largest, unless nullptr: resized
-// to [N].
+// to [N]. progress: images done.
 std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set);
 std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Latent>& latents,
                                      const std::vector<std::int32_t>& labels,
-                                     std::vector<double>* largest = nullptr);
+                                     std::vector<double>* largest = nullptr,
+                                     const std::function<void(index_t done)>& progress = nullptr);
 
 // ---- Edits ---------------------------------------------------------------------------------------
 

@@ -9,14 +9,21 @@
 namespace glow {
 
 std::vector<double> png_bits_per_dim(const SplitImages& images) {
+    constexpr index_t kAtOnce = 64, kBytesAtOnce = index_t{1} << 24;  // read together, unless one has more
     const ImageSet& shape = images.set();
-    Image image{shape.H, shape.W, shape.C,
-                std::vector<std::uint8_t>(static_cast<std::size_t>(shape.image_bytes()))};
+    const index_t bytes = shape.image_bytes(), batch = std::clamp<index_t>(kBytesAtOnce / bytes, 1, kAtOnce);
+    Image image{shape.H, shape.W, shape.C, {}};
+    std::vector<index_t> numbers(static_cast<std::size_t>(batch));
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(batch * bytes));
     std::vector<double> bits;
-    for (index_t n = 0; n < images.N(); ++n) {
-        images.gather(&n, 1, image.pixels.data());
-        bits.push_back(8.0 * static_cast<double>(png_bytes(image)) /
-                       static_cast<double>(shape.image_bytes()));
+    for (index_t first = 0; first < images.N(); first += batch) {
+        const index_t count = std::min(batch, images.N() - first);
+        std::iota(numbers.begin(), numbers.begin() + count, first);
+        images.gather(numbers.data(), count, pixels.data());
+        for (index_t n = 0; n < count; ++n) {
+            image.pixels.assign(pixels.data() + n * bytes, pixels.data() + (n + 1) * bytes);
+            bits.push_back(8.0 * static_cast<double>(png_bytes(image)) / static_cast<double>(bytes));
+        }
     }
     return bits;
 }

@@ -169,6 +169,7 @@ void CommandLine::examples(const std::string& lines) {
 }
 
 void CommandLine::result(const std::string& text, const nlohmann::ordered_json& object) const {
+    clear_line();
     // Invalid UTF-8 in a name must not stop the program: replace the bytes.
     write_line(stdout, json_ ? object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : text);
     flush_results();
@@ -179,11 +180,25 @@ void CommandLine::complain(const std::string& kind, const std::string& text) con
     for (char& character : line) {
         if (character == '\n' || character == '\r') character = ' ';
     }
+    clear_line();
     write_line(stderr, fmt::format("{}: {}: {}", name_, kind, line));
 }
 
 void CommandLine::say_line(const std::string& text) const {
-    if (!quiet_) write_line(stderr, text);
+    if (quiet_) return;
+    clear_line();
+    write_line(stderr, text);
+}
+
+void CommandLine::draw_line(const std::string& text) const {
+    std::fprintf(stderr, "\r\033[K%s", text.c_str());
+    std::fflush(stderr);
+    line_drawn_ = true;
+}
+
+void CommandLine::clear_line() const {
+    if (line_drawn_) std::fputs("\r\033[K", stderr);
+    line_drawn_ = false;
 }
 
 void CommandLine::parse_and_run(int argc, char** argv) {

@@ -73,6 +73,10 @@ class CommandLine {
     // Prints the result to stdout: `text` and a newline, or with --json the object on one line.
     void result(const std::string& text, const nlohmann::ordered_json& object) const;
 
+    // Draws a line of progress on a terminal (stderr). It is removed before other output, or by clear_line().
+    void draw_line(const std::string& text) const;
+    void clear_line() const;
+
     // Allows a launcher such as mpirun to start several processes of the command, which share its work. Other
     // commands refuse to run as several processes, because each would do the whole work.
     void allow_processes() { allows_processes_ = true; }
@@ -89,6 +93,7 @@ class CommandLine {
     std::string name_;
     CLI::App app_;
     bool quiet_ = false, json_ = false, allows_processes_ = false;
+    mutable bool line_drawn_ = false;
     int exit_status_ = 0;
     std::function<void()> run_;
 };

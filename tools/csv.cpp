@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <string_view>
 
 #include "data/formats/input_path.h"
@@ -123,10 +121,7 @@ std::string quoted_cell(const std::string& text) {
 }
 
 CsvTable::CsvTable(const std::filesystem::path& path) : shown_(path.string()) {
-    if (const std::string problem = file_problem(path); !problem.empty())
-        throw InputError(fmt::format("{}: cannot be read: {}", shown_, problem));
-    std::ifstream file(path, std::ios::binary);
-    const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+    const std::string bytes = read_file(path);
     std::string_view text = bytes;
     if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff") || text.find('\0') != text.npos)
         throw InputError(fmt::format("{}: is not UTF-8 text (UTF-16?): save it as \"CSV UTF-8\"", shown_));

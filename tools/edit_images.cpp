@@ -9,6 +9,7 @@
 #include "tools/folder_images.h"
 #include "tools/image_output.h"
 #include "tools/numbers.h"
+#include "tools/progress.h"
 
 namespace glow {
 namespace {
@@ -136,11 +137,14 @@ EditInput::EditInput(const CommandLine& command, const EditOptions& options)
       set_(chosen_images(command, options, checkpoint_, backend_.exec().threads)),
       model_(options.model.load(command, checkpoint_, {set_.H, set_.W}, options.model.batch, backend_)) {}
 
-SampleHealth decode(EditInput& input, EditedLatents& edited) {
-    if (edited.pixels.empty())
+SampleHealth decode(const CommandLine& command, EditInput& input, EditedLatents& edited) {
+    if (edited.pixels.empty()) {
+        ProgressLine progress(command, "images");
         edited.pixels =
             decode_all(input.model(), edited.latents,
-                       input.config().y_cond ? edited.labels : std::vector<std::int32_t>(), &edited.largest);
+                       input.config().y_cond ? edited.labels : std::vector<std::int32_t>(), &edited.largest,
+                       [&](index_t done) { progress.show(done, std::ssize(edited.latents)); });
+    }
     SampleHealth found;
     found.add(std::ssize(edited.largest), edited.largest.data());
     return found;
@@ -156,7 +160,7 @@ void write_edited(const CommandLine& command, const EditOptions& options, EditIn
     const ModelConfig& model = input.config();
     const index_t N = std::ssize(edited.latents);
     if (!options.frames.empty()) refuse_other_pictures({"--frames", options.frames}, N);
-    const SampleHealth found = decode(input, edited);
+    const SampleHealth found = decode(command, input, edited);
     std::vector<std::uint8_t>& pixels = edited.pixels;
     if (found.any()) command.warn("images: {}", found.text());
     cross_out_not_finite(model, N, edited.largest.data(), pixels.data());

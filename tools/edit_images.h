@@ -62,7 +62,7 @@ struct EditedLatents {
     }
 };
 // Decodes the images, unless already decoded. Returns how many are not finite.
-SampleHealth decode(EditInput& input, EditedLatents& edited);
+SampleHealth decode(const CommandLine& command, EditInput& input, EditedLatents& edited);
 
 // Throws InputError if --output is a picture that would be too large, before there are images.
 void check_sheet(const EditOptions& options, EditInput& input, GridSize grid);

@@ -8,6 +8,9 @@
 #include "data/image_folder.h"
 #include "data/photo_files.h"
 #include "kernels/error.h"
+#include "runtime/memory_limit.h"
+#include "runtime/watchdog.h"
+#include "train/run_plan.h"
 
 namespace glow {
 namespace {
@@ -79,6 +82,24 @@ NamedImages load_images(const CommandLine& command, const ModelOptions& options,
     ImageSet set = load_split(data.data, data.split, data.images());
     std::vector<std::string> names = DatasetReader(data.data).read_names(data.split, set.N);
     return {std::move(set), std::move(names)};
+}
+
+SplitImages open_split(const CommandLine& command, const DataOptions& data, const ProcessGroup& group) {
+    const ScopedTimeout timeout("reading the data set");
+    const auto on_disk = [&] { return SplitImages(data.data, data.split, data.images()); };
+    const DatasetReader reader(data.data);
+    const DatasetInfo& info = reader.info();
+    const index_t all = info.images(data.split), N = data.limit > 0 ? std::min(data.limit, all) : all;
+    if (N == 0) return on_disk();  // refuses it
+    const ChunkInfo chunks = reader.chunks(data.split);
+    if (!unpacks_many_images(chunks)) return on_disk();
+    const std::size_t bytes =
+        static_cast<std::size_t>(N * info.H * info.W * info.C) * static_cast<std::size_t>(group.local_size);
+    const DataAccess access =
+        choose_data_access(ImageAccess::automatic, data.data, bytes, memory_limit_bytes(), 1, chunks);
+    if (!access.warning.empty() && group.rank == 0) command.warn("{}", access.warning);
+    if (access.on_disk) return on_disk();
+    return load_split(data.data, data.split, data.images());
 }
 
 }  // namespace glow

@@ -1,9 +1,11 @@
-// The photographs in a folder as images of a model's size, without making a data set.
+// The images that a command reads: a split of a data set, or the photographs in a folder as images of a
+// model's size, without making a data set.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "runtime/communicator.h"
 #include "tools/model_options.h"
 
 namespace glow {
@@ -23,5 +25,10 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
 // Loads a folder, scaled to --size if given, or a split of a data set, which must fit the checkpoint.
 NamedImages load_images(const CommandLine& command, const ModelOptions& options, const DataOptions& data,
                         const std::filesystem::path& checkpoint, int threads);
+
+// A split of a data set, for reading its images in order: left on disk, unless that is slow and the images fit
+// in memory. Warns if they take much memory or do not fit. group: the processes, each of which opens the
+// split.
+SplitImages open_split(const CommandLine& command, const DataOptions& data, const ProcessGroup& group);
 
 }  // namespace glow

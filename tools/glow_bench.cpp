@@ -9,6 +9,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <sstream>
+#include <string>
+#include <string_view>
 
 #include "kernels/elementwise.h"
 #include "kernels/math.h"
@@ -448,6 +451,13 @@ class NoReport : public benchmark::BenchmarkReporter {
     void ReportRuns(const std::vector<Run>&) override {}
 };
 
+// Prints the warnings among what Google Benchmark writes about the machine.
+void print_warnings(const CommandLine& command, const std::string& context) {
+    constexpr std::string_view kWarning = "***WARNING*** ";
+    for (const std::string& line : split_text(context, '\n'))
+        if (line.starts_with(kWarning)) command.warn("{}", line.substr(kWarning.size()));
+}
+
 // Checks all options, including those that no selected benchmark uses.
 void check(const Options& options) {
     const TrainingOptions training = training_of(options, MemoryMode::store);
@@ -496,8 +506,17 @@ void run(const CommandLine& command, const Options& options) {
         if (options.repetitions > 1) one->Repetitions(options.repetitions);
     }
     NoReport none;
-    if ((kernels ? benchmark::RunSpecifiedBenchmarks(&none) : benchmark::RunSpecifiedBenchmarks()) == 0)
-        throw InputError(fmt::format("--filter {}: no benchmark matches", options.filter));
+    std::ostringstream context;  // of a quiet table
+    benchmark::ConsoleReporter table(benchmark::ConsoleReporter::OO_Tabular);
+    table.SetErrorStream(&context);
+    benchmark::BenchmarkReporter* reporter = nullptr;  // the default
+    if (kernels)
+        reporter = &none;
+    else if (command.quiet() && !command.json())
+        reporter = &table;
+    const std::size_t matching = benchmark::RunSpecifiedBenchmarks(reporter);
+    print_warnings(command, context.str());
+    if (matching == 0) throw InputError(fmt::format("--filter {}: no benchmark matches", options.filter));
     if (kernels) kernels->print(command);
 }
 

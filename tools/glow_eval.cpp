@@ -151,9 +151,8 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
             NamedImages found = load_images(command, sized, data, checkpoint, backend.exec().threads);
             return {std::move(found.set), std::move(found.names), {}};
         }
-        // Read from disk: a single pass in file order does not need the images in memory.
         data.require_fitting(sized, checkpoint);
-        SplitImages images(data.data, data.split, data.images());
+        SplitImages images = open_split(command, data, processes.group());
         std::vector<std::string> names = DatasetReader(data.data).read_names(data.split, images.N());
         return {std::move(images), std::move(names), {}};
     };
@@ -162,8 +161,14 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
         refuse_other_pictures({"--heatmap", options.maps.heatmap}, scored.images.N());
     check_pictures(options.scores, scored);
     if (!options.maps.heatmap.empty()) check_heatmaps(scored);
-    const index_t mine = std::max<index_t>(1, processes.slice(scored.images.N()).count);
     const ImageSize size{scored.images.set().H, scored.images.set().W};
+    std::optional<ScoredImages> others;
+    if (const ScoreOptions& scores = options.scores; !scores.against.empty()) {
+        ModelOptions same_size = options.model;
+        same_size.size = fmt::format("{}x{}", size.H, size.W);
+        others = open({scores.against, scores.against_split, options.data.limit}, same_size);
+    }
+    const index_t mine = std::max<index_t>(1, processes.slice(scored.images.N()).count);
     LoadedModel model = options.model.load(command, checkpoint, size, mine, backend);
 
     ProgressLine progress(command, "images");
@@ -176,13 +181,7 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     if (options.breakdown) add_breakdown(break_down(model, found), result);
     std::vector<double> maps;
     if (options.maps.any()) maps = density_maps(model, backend, scored.images, request);
-    std::optional<ScoredImages> others;
-    if (const ScoreOptions& scores = options.scores; !scores.against.empty()) {
-        ModelOptions same_size = options.model;
-        same_size.size = fmt::format("{}x{}", size.H, size.W);
-        others = open({scores.against, scores.against_split, options.data.limit}, same_size);
-        others->bits = likelihoods(model, others->images, request).bits_per_dim;
-    }
+    if (others) others->bits = likelihoods(model, others->images, request).bits_per_dim;
     if (!processes.is_root()) return;
     const ScopedTimeout timeout("writing the scores");
     use_scores(options.scores, scored, others ? &*others : nullptr, result);

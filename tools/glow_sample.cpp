@@ -10,6 +10,7 @@
 #include "tools/model_options.h"
 #include "tools/numbers.h"
 #include "tools/output_files.h"
+#include "tools/progress.h"
 
 namespace {
 
@@ -70,9 +71,16 @@ void run(const CommandLine& command, const Options& options) {
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(grid.tiles() * model.dimensions()));
     std::vector<double> largest(static_cast<std::size_t>(grid.tiles()));
     std::vector<index_t> not_finite, out_of_range;
+    const index_t all = grid.tiles() * std::ssize(panels);
+    ProgressLine progress(command, "images");
     for (std::size_t i = 0; i < panels.size(); ++i) {
+        const index_t before = static_cast<index_t>(i) * grid.tiles();
         sample(loaded.runnable(),
-               {grid.tiles(), temperatures[i], options.seed, classes.empty() ? nullptr : classes.data()},
+               {.count = grid.tiles(),
+                .temperature = temperatures[i],
+                .seed = options.seed,
+                .labels = classes.empty() ? nullptr : classes.data(),
+                .progress = [&](index_t done) { progress.show(before + done, all); }},
                pixels.data(), largest.data());
         SampleHealth found;
         found.add(grid.tiles(), largest.data());
@@ -86,7 +94,7 @@ void run(const CommandLine& command, const Options& options) {
     }
     write_png(options.output, side_by_side(panels));
     command.result(options.output, {{"output", options.output},
-                                    {"images", grid.tiles() * static_cast<index_t>(panels.size())},
+                                    {"images", all},
                                     {"temperatures", temperatures},
                                     {"not_finite", not_finite},
                                     {"out_of_range", out_of_range},

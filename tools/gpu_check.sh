@@ -71,10 +71,10 @@ export OMP_WAIT_POLICY=passive
 # The published models, or tiny ones.
 cifar=(--levels 3 --depth 32 --width 512 --size 32) large=(--levels 3 --depth 32 --width 256 --size 256 --batch 8)
 fast=bf16 batches="512 256 64" min_seconds=0.7
-patience=1  # a machine without a GPU may have few processors
+time_factor=1  # a machine without a GPU may have few processors
 if [ $kind = cpu ]; then
-    patience=4
-    [ "$total" != 470 ] || total=$((470 * patience))
+    time_factor=4
+    [ "$total" != 470 ] || total=$((470 * time_factor))
     cifar=(--levels 2 --depth 2 --width 16 --size 16) large=(--levels 2 --depth 2 --width 16 --size 32 --batch 2)
     fast=fp32 batches="8 4" min_seconds=0.01
 fi
@@ -555,7 +555,7 @@ device=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev
 [ -n "$device" ] || device=$(sed -n 's/^Model:[[:space:]]*//p' /proc/driver/nvidia/gpus/*/information 2>/dev/null | head -1)
 device=${device:-a GPU without a name}
 [ $kind = cuda ] || device="smoke test on the CPU"
-part_end=$((SECONDS + 60 * patience))
+part_end=$((SECONDS + 60 * time_factor))
 describe_machine
 exec 3>&1  # the signal may come while output goes to the log
 trap 'stop_children; broken gpu_check stopped "by a signal"; finish >&3' INT TERM HUP
@@ -577,7 +577,7 @@ fi
 for part in "${wanted[@]}"; do
     log=$out/logs/$part.log
     : >"$log"
-    budget=$((${seconds_of[$part]} * patience)) remaining=$((total - (SECONDS - begun)))
+    budget=$((${seconds_of[$part]} * time_factor)) remaining=$((total - (SECONDS - begun)))
     [ $budget -le $remaining ] || budget=$remaining
     if [ $budget -lt 5 ]; then row "$part" skipped "no time"; continue; fi
     part_end=$((SECONDS + budget))

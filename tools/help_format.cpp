@@ -58,6 +58,12 @@ std::string description_of(const CLI::Option& option) {
     return option.get_description() + (more.empty() ? "" : " (" + more + ")");
 }
 
+// Whether the option may be omitted and then has a value. An empty list has the text "[]".
+bool has_default(const CLI::Option& option) {
+    const std::string text = option.get_default_str();
+    return !option.get_required() && !text.empty() && text != "[]";
+}
+
 // The left column, then the text in lines of at most `width` characters.
 std::string two_columns(const std::string& left, const std::string& text, std::size_t column,
                         std::size_t width) {
@@ -112,7 +118,7 @@ std::string HelpFormat::make_option(const CLI::Option* option, bool is_positiona
         const std::string type = option->get_type_name();
         if (!is_positional) left += " " + type.substr(0, type.find(':'));
         if (option->get_expected_max() > 1) left += "...";
-        if (!option->get_default_str().empty()) left += " [" + option->get_default_str() + "]";
+        if (has_default(*option)) left += " [" + option->get_default_str() + "]";
     }
     return two_columns(left, description_of(*option), kColumn, kWidth);
 }

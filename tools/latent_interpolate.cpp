@@ -64,11 +64,11 @@ void interpolate(const CommandLine& command, const InterpolateOptions& options) 
     if (!options.path) {
         // The inverse of an undertrained model overflows away from images. A chord's middle is closer to the
         // mean, where it overflows less.
-        const SampleHealth found = decode(input, edited);
+        const SampleHealth found = decode(command, input, edited);
         EditedLatents chords;
         if (found.not_finite > 0)
             chords = images_between(input, ends, options.steps, InterpolationPath::linear);
-        if (found.not_finite > 0 && decode(input, chords).not_finite < found.not_finite) {
+        if (found.not_finite > 0 && decode(command, input, chords).not_finite < found.not_finite) {
             command.warn(
                 "{} of {} images on the spherical path are not finite, as often with too little training: "
                 "using the linear path (--path spherical keeps the spherical one)",

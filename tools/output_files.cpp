@@ -168,6 +168,7 @@ void OutputFiles::add_folder(const NamedPath& folder) {
     if (!target.has_filename()) target = target.parent_path();
     if (access(target.parent_path().c_str(), W_OK) != 0) target /= "images";
     if (access(target.parent_path().c_str(), W_OK) == 0) lock(folder, target);
+    remove_abandoned_files(folder.path);
 }
 
 void refuse_existing(const fs::path& output, bool force) {
@@ -197,6 +198,7 @@ void refuse_other_pictures(const NamedPath& folder, index_t count) {
 void OutputFiles::lock(const NamedPath& output, const fs::path& target) {
     const auto& held = locks_.emplace_back(std::make_unique<FileLock>(
         lock_of(target), fmt::format("{} {}", output.name, output.path.string()), "choose another name"));
+    remove_abandoned_files(target.has_parent_path() ? target.parent_path() : ".");
     if (held->problem().empty() || warned_) return;
     warned_ = true;
     command_.warn(

@@ -21,6 +21,7 @@ struct NamedPath {
 // Holds a command's outputs from the check until they are written.
 class OutputFiles {
   public:
+    // Removes what ended processes left in the folders of the outputs (atomic_file.h).
     // Throws InputError if an output cannot be written, is one of the inputs or outputs (also through
     // symbolic or hard links), belongs to a run folder, is a picture in a folder of photographs that is an
     // input, or is being written by another process. Inputs with an empty path are skipped; a run folder

@@ -2,8 +2,6 @@
 
 #include <unistd.h>
 
-#include <cstdio>
-
 namespace glow {
 namespace {
 
@@ -24,20 +22,16 @@ ProgressLine::~ProgressLine() {
 
 void ProgressLine::show(index_t done, index_t all) {
     const auto now = Clock::now();
+    if (done < done_) start_ = reported_;
+    done_ = done;
+    reported_ = now;
     if (command_.quiet() || seconds(now - last_) < (terminal_ ? kTerminalSeconds : kPlainSeconds)) return;
     last_ = now;
     const double rate = static_cast<double>(done) / seconds(now - start_);
     const std::string line = fmt::format("{} of {} {}, {:.0f}/s, {:.0f} s left", done, all, what_, rate,
                                          static_cast<double>(all - done) / rate);
     if (!terminal_) return command_.say("{}", line);
-    std::fprintf(stderr, "\r\033[K%s", line.c_str());
-    std::fflush(stderr);
-    drawn_ = true;
-}
-
-void ProgressLine::clear() {
-    if (drawn_) std::fputs("\r\033[K", stderr);
-    drawn_ = false;
+    command_.draw_line(line);
 }
 
 }  // namespace glow

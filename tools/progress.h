@@ -18,17 +18,19 @@ class ProgressLine {
     ProgressLine(const ProgressLine&) = delete;
     ProgressLine& operator=(const ProgressLine&) = delete;
 
-    // Reports that `done` of `all` are done.
+    // Reports that `done` of `all` are done. Fewer than before: another pass begins.
     void show(index_t done, index_t all);
-    // Removes the line from a terminal before other output.
-    void clear();
+    // Removes the line from a terminal; other output of the command does so too.
+    void clear() { command_.clear_line(); }
 
   private:
     using Clock = std::chrono::steady_clock;
     const CommandLine& command_;
     std::string what_;
-    bool terminal_, drawn_ = false;
-    Clock::time_point start_ = Clock::now(), last_ = start_;
+    bool terminal_;
+    index_t done_ = 0;
+    // Of this pass, the last line and the last report.
+    Clock::time_point start_ = Clock::now(), last_ = start_, reported_ = start_;
 };
 
 }  // namespace glow

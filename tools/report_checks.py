@@ -9,7 +9,7 @@ from report_read import smoothed
 
 OK, YOUNG, LOOK, BROKEN, UNKNOWN = "ok", "young", "look", "broken", "unknown"
 
-DRIFT_TOLERANCE = {"bf16": 1e-2}  # in units of x; 1e-5 for other networks (glow_train --drift-tolerance)
+DRIFT_TOLERANCE = {"bf16": 1e-2, "tf32": 1e-2}  # in units of x; 1e-5 for other networks (glow_train --drift-tolerance)
 CONDITION_LOOK, CONDITION_BROKEN = 1e4, 1e7  # W^-1 x loses four digits of a float; all of them
 RISE = 0.01  # bits/dim: smallest rise that counts, if it also exceeds two standard errors
 DIVERGED = 1.0  # bits/dim above the run's best

@@ -85,7 +85,7 @@ struct TrainingOptions {
 
     index_t batch = 64;
     index_t micro_batch = 0;  // 0: whole batch
-    index_t init_batch = 0;   // 0: min(256, N_train, max(batch, 2^23 / D))
+    index_t init_batch = 0;   // 0: min(256, N_train, max(batch, 2^23 / D)), or more (schedule.cpp)
     // Limits of the run; 0: none.
     double epochs = 0;
     index_t max_steps = 0;

@@ -102,12 +102,6 @@ void make_folder(const fs::path& folder) {
         throw InputError(fmt::format("{}: cannot create the folder: {}", folder.string(), failed.message()));
 }
 
-// A temporary file that no process holds (atomic_file.h).
-bool is_left(const fs::path& temporary) {
-    const OpenFile file(open(temporary.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-    return file.descriptor < 0 || lock_descriptor(file.descriptor);
-}
-
 // Appends text completely or not at all; returns false, with errno, on failure.
 bool append(const fs::path& path, const std::string& text) {
     const ScopedTimeout timeout("writing the run's files");
@@ -217,14 +211,9 @@ void RunFolder::make() const {
 
 void RunFolder::create() const {
     const ScopedTimeout timeout("writing the run's files");
-    std::error_code failed;
     for (const fs::path& folder : {path_, checkpoints(), path_ / "samples"}) {
         make_folder(folder);
-        // Temporary files of a killed process (atomic_file.h), possibly gigabytes.
-        for (const auto& entry : fs::directory_iterator(folder, failed))
-            if (const std::string name = entry.path().filename().string();
-                name.rfind(".glow-", 0) == 0 && entry.path().extension() == ".tmp" && is_left(entry.path()))
-                fs::remove(entry.path(), failed);
+        remove_abandoned_files_of_own_folder(folder);
     }
 }
 

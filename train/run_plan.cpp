@@ -137,9 +137,13 @@ void fit_memory(TrainingOptions& options, const std::function<MemoryPlan(const T
     options = fitted;
 }
 
+bool unpacks_many_images(const ChunkInfo& chunks) {
+    return chunks.rows_unpacked > kMostUnpacked;
+}
+
 DataAccess choose_data_access(ImageAccess option, const std::string& data, std::size_t image_bytes,
                               std::size_t machine_bytes, int sharing, const ChunkInfo& chunks) {
-    const bool slow = chunks.rows_unpacked > kMostUnpacked;
+    const bool slow = unpacks_many_images(chunks);
     const bool is_auto = option == ImageAccess::automatic;
     DataAccess access{option == ImageAccess::disk || (is_auto && image_bytes > machine_bytes / 4), ""};
     if (!access.on_disk || !slow) return access;
@@ -155,7 +159,7 @@ DataAccess choose_data_access(ImageAccess option, const std::string& data, std::
     } else {
         access.warning = fmt::format(
             "{}, which is slow: {}rewrite the file with chunks of a few images, as glow_data does (or with h5repack "
-            "-l train/images:CHUNK=16xHxWxC)",
+            "-l SPLIT/images:CHUNK=16xHxWxC)",
             found, fits ? "use --data-access memory, or " : "");
     }
     return access;

@@ -26,6 +26,8 @@ index_t default_act_budget(Device device, const ProcessGroup& group);
 void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device,
                 const ProcessGroup& group);
 
+// Whether reading single images from disk is slow: compressed chunks of many images are unpacked for each.
+bool unpacks_many_images(const ChunkInfo& chunks);
 // Location of the images during training, and a warning (or empty).
 struct DataAccess {
     bool on_disk = false;

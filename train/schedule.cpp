@@ -6,6 +6,10 @@
 
 namespace glow {
 
+index_t top_pixels(const ModelConfig& model) {
+    return std::max<index_t>(1, (model.image_height >> model.levels) * (model.image_width >> model.levels));
+}
+
 Schedule make_schedule(const TrainingOptions& o, index_t train_images) {
     Schedule s;
     s.batch = o.batch;
@@ -19,7 +23,9 @@ Schedule make_schedule(const TrainingOptions& o, index_t train_images) {
     s.ema_decay = o.ema_decay > 0 ? o.ema_decay : s.beta2;
     const index_t D = o.model.dimensions();
     const index_t rule = std::min({index_t{256}, train_images, std::max(o.batch, (index_t{1} << 23) / D)});
-    s.init_images = o.init_batch > 0 ? std::min(o.init_batch, train_images) : rule;
+    // A small data set is repeated, with new noise and augmentation.
+    const index_t few = (kFewInitValues + top_pixels(o.model) - 1) / top_pixels(o.model);
+    s.init_images = o.init_batch > 0 ? std::min(o.init_batch, train_images) : std::max(rule, few);
     s.end_steps = static_cast<double>(o.max_steps);
     s.end_images = o.epochs * s.epoch_images;
     s.end_minutes = o.max_minutes;

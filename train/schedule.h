@@ -15,6 +15,12 @@ struct Schedule {
 };
 Schedule make_schedule(const TrainingOptions& options, index_t train_images);
 
+// Pixels of an image at the deepest level, each of which is one value per channel.
+index_t top_pixels(const ModelConfig& model);
+// Too few values per channel to initialize an actnorm: of one value, the standard deviation is 0, and the
+// scale the largest possible.
+inline constexpr index_t kFewInitValues = 16;
+
 // Position of step t = 1, 2, ... in its run. The step uses images [(t-1) B, t B).
 struct StepTime {
     index_t t = 1;

@@ -79,14 +79,13 @@ Session::Session(const RunRequest& given, Mode mode)
     if (resuming_) restore_done(processes.is_root() && resumed_->is_latest_of(folder));
     if (resuming_) describe_limits();
     if (const index_t images = valid ? valid->N() : 0; images < kFewValidationImages && mode_ == Mode::train)
-        request.say(images == 0
-                        ? "warning: the data set has no validation images, so the run has no validation "
-                          "and no best.h5"
-                        : fmt::format("warning: only {}: their bits/dim will be imprecise",
-                                      counted(images, "validation image")));
+        request.say(images == 0 ? "note: the data set has no validation images, so the run has no validation "
+                                  "and no best.h5"
+                                : fmt::format("note: only {}: their bits/dim will be imprecise",
+                                              counted(images, "validation image")));
     if (options.beta2 == 0 && schedule.beta2 < kUnstableBeta2 && mode_ == Mode::train)
         request.say(fmt::format(
-            "warning: beta2 is {:.6g}, its default for so few steps per epoch: training may be unstable; use --beta2 0.99, or "
+            "note: beta2 is {:.6g}, its default for so few steps per epoch: training may be unstable; use --beta2 0.99, or "
             "--schedule-images 50000 as the presets do",
             schedule.beta2));
 }
@@ -374,6 +373,10 @@ void Session::begin_again() {
     progress = beginning_;
     if (is_fresh()) {
         request.say(fmt::format("initializing the actnorms from {} images", schedule.init_images));
+        if (const index_t values = schedule.init_images * top_pixels(options.model); values < kFewInitValues)
+            request.say(fmt::format(
+                "note: {} per channel at the deepest level: training may be unstable; use a larger --init-batch",
+                counted(values, "value")));
         const Slice mine = processes.slice(schedule.init_images);
         trainer->initialize(images->take(mine.first, mine.count));
     } else {

@@ -7,8 +7,11 @@
 
 #include <cerrno>
 #include <cstring>
+#include <ctime>
+#include <string>
 
 #include "data/formats/file_lock.h"
+#include "data/formats/fingerprint.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -33,7 +36,48 @@ bool sync(const std::filesystem::path& path, int flags) {
     return synced;
 }
 
+// Names the host in a temporary file's name: some file systems lock files between processes of one host
+// only.
+std::string host_tag() {
+    char name[256] = "";
+    gethostname(name, sizeof name - 1);
+    return fmt::format("{:08x}", fingerprint(name, std::strlen(name)) & 0xffffffff);
+}
+
+constexpr std::time_t kAbandonedSeconds = 24 * 3600;
+constexpr int kMostAttempts = 1000;  // to create a temporary file
+
+// Removes the temporary files of a folder for which is_abandoned(name, descriptor) holds; the descriptor is
+// -1 if the file cannot be opened. A locked file is in use.
+template <class IsAbandoned>
+void remove_temporary_files(const std::filesystem::path& folder, IsAbandoned is_abandoned) {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+        const std::string name = entry.path().filename().string();
+        if (!name.starts_with(".glow-") || !name.ends_with(".tmp")) continue;
+        const int file =
+            open(entry.path().c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
+        if (is_abandoned(name, file)) unlink(entry.path().c_str());
+        if (file >= 0) close(file);
+    }
+}
+
 }  // namespace
+
+void remove_abandoned_files(const std::filesystem::path& folder) {
+    const std::string own = fmt::format(".glow-{}-", host_tag());
+    remove_temporary_files(folder, [&](const std::string& name, int file) {
+        struct stat status;
+        if (file < 0 || !lock_descriptor(file, false) || fstat(file, &status) != 0) return false;
+        return S_ISREG(status.st_mode) &&
+               (name.starts_with(own) || status.st_mtime < std::time(nullptr) - kAbandonedSeconds);
+    });
+}
+
+void remove_abandoned_files_of_own_folder(const std::filesystem::path& folder) {
+    remove_temporary_files(folder,
+                           [](const std::string&, int file) { return file < 0 || lock_descriptor(file); });
+}
 
 std::filesystem::path target_of(const std::filesystem::path& path) {
     if (path.empty()) throw InputError("cannot write a file without a name");
@@ -61,16 +105,22 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(target_of(path
     }
     if (!path_.has_filename()) refuse(path, "it names a folder");
 
+    const std::string host = host_tag();
     for (int attempt = 0;; ++attempt) {
-        temporary_ = folder_of(path_) / fmt::format(".glow-{}-{}.tmp", getpid(), attempt);
+        temporary_ = folder_of(path_) / fmt::format(".glow-{}-{}-{}.tmp", host, getpid(), attempt);
         const int file = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (file >= 0) {
             lock_ = file;
-            lock_descriptor(lock_);
-            return;
+            // Another process may find the new file before it is locked, and remove it.
+            const bool locked = lock_descriptor(lock_);
+            if (access(temporary_.c_str(), F_OK) == 0 && (locked || attempt == kMostAttempts)) return;
+            unlink(temporary_.c_str());
+            close(lock_);
+            if (attempt == kMostAttempts) refuse(path, "its temporary file was removed");
+            continue;
         }
         if (errno == ENOENT) refuse(path, fmt::format("folder {} does not exist", folder_of(path_).string()));
-        if (errno != EEXIST || attempt == 1000) refuse(path, std::strerror(errno));
+        if (errno != EEXIST || attempt == kMostAttempts) refuse(path, std::strerror(errno));
     }
 }
 

@@ -30,7 +30,7 @@ class AtomicFile {
 
   private:
     std::filesystem::path path_, temporary_;
-    int lock_ = -1;  // lock on the temporary file: marks it as in use, not abandoned (run_folder.h)
+    int lock_ = -1;  // lock on the temporary file: marks it as in use, not abandoned
     bool committed_ = false;
 };
 
@@ -38,5 +38,12 @@ class AtomicFile {
 // unchanged.
 void write_atomically(const std::filesystem::path& path,
                       const std::function<void(const std::filesystem::path& temporary)>& write);
+
+// Removes the temporary files that ended processes left in a folder; they may have gigabytes. Those of other
+// hosts, and on a file system without locks all, remain, because their processes may be running. A file of
+// another host counts as abandoned after a day without changes, unless it is locked.
+void remove_abandoned_files(const std::filesystem::path& folder);
+// The same in a folder that belongs to this process alone: removes all temporary files that are not locked.
+void remove_abandoned_files_of_own_folder(const std::filesystem::path& folder);
 
 }  // namespace glow

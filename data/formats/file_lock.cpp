@@ -64,8 +64,9 @@ bool is_exiting(const std::string& holder) {
 
 }  // namespace
 
-bool lock_descriptor(int descriptor) {
-    return grant(descriptor) != Grant::held;
+bool lock_descriptor(int descriptor, bool without_locks) {
+    const Grant granted = grant(descriptor);
+    return granted == Grant::unsupported ? without_locks : granted == Grant::yes;
 }
 
 FileLock::FileLock(std::filesystem::path file, const std::string& what, const std::string& advice)

@@ -33,7 +33,8 @@ class FileLock {
     std::string problem_;
 };
 
-// Locks an open file until it is closed. Does not wait: returns false if another descriptor holds the lock.
-bool lock_descriptor(int descriptor);
+// Locks an open file until it is closed. Does not wait: returns false if another descriptor holds the lock,
+// and `without_locks` if the file system does not support locks.
+bool lock_descriptor(int descriptor, bool without_locks = true);
 
 }  // namespace glow

@@ -5,11 +5,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "data/formats/hdf5_objects.h"
+#include "data/formats/input_path.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -107,8 +106,7 @@ Hdf5File Hdf5File::open_unchecked(const std::filesystem::path& file, const std::
     std::error_code code;
     const auto status = std::filesystem::status(file, code);
     if (!std::filesystem::exists(status))
-        throw InputError(fmt::format("cannot open {}: {}", shown.string(),
-                                     code ? code.message() : std::string(std::strerror(ENOENT))));
+        throw InputError(fmt::format("cannot open {}: {}", shown.string(), file_problem(file)));
     if (!std::filesystem::is_regular_file(status))
         throw InputError(
             fmt::format("cannot open {}: expected an HDF5 file, found {}", shown.string(),

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <system_error>
 
@@ -60,6 +62,22 @@ std::string file_problem(const fs::path& path) {
 
 std::string folder_problem(const fs::path& path) {
     return problem_of(path, S_IFDIR);
+}
+
+std::string read_file(const fs::path& path) {
+    std::string problem = file_problem(path), bytes;
+    if (problem.empty()) {
+        std::ifstream file(path, std::ios::binary);
+        std::vector<char> part(std::size_t{1} << 16);
+        errno = 0;
+        while (file) {
+            file.read(part.data(), std::ssize(part));
+            bytes.append(part.data(), static_cast<std::size_t>(file.gcount()));
+        }
+        if (!file.eof()) problem = std::generic_category().message(errno != 0 ? errno : EIO);
+    }
+    if (!problem.empty()) throw InputError(fmt::format("{}: cannot be read: {}", path.string(), problem));
+    return bytes;
 }
 
 std::optional<FileId> file_id(const fs::path& path) {

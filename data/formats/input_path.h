@@ -18,6 +18,9 @@ std::string file_problem(const std::filesystem::path& path);
 // The same for a folder that will be listed.
 std::string folder_problem(const std::filesystem::path& path);
 
+// The bytes of a regular file. Throws InputError "PATH: cannot be read: WHY".
+std::string read_file(const std::filesystem::path& path);
+
 // Device and inode: equal for all names of a file, whether links or not. None if there is no file.
 using FileId = std::pair<dev_t, ino_t>;
 std::optional<FileId> file_id(const std::filesystem::path& path);

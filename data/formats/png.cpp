@@ -16,6 +16,7 @@
 
 #include "data/formats/atomic_file.h"
 #include "data/formats/exif.h"
+#include "data/formats/input_path.h"
 #include "data/formats/output_name.h"
 #include "kernels/error.h"
 
@@ -137,7 +138,9 @@ struct PngImage : png_image {
 std::vector<std::uint8_t> read_image_bytes(const std::filesystem::path& path) {
     std::error_code code;
     const std::filesystem::file_status status = std::filesystem::status(path, code);
-    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    if (!std::filesystem::exists(status))
+        throw InputError(fmt::format("cannot read {}: {}", path.string(), file_problem(path)));
+    if (!std::filesystem::is_regular_file(status))
         throw InputError(fmt::format("cannot read {}: expected an image file, found a folder, device or pipe",
                                      path.string()));
     const auto size = static_cast<index_t>(std::filesystem::file_size(path, code));

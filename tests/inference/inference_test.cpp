@@ -33,7 +33,11 @@ TEST(Inference, SamplesDependOnlyOnNumber) {
     const index_t D = options.model.dimensions();
     const auto pixels_of = [&](index_t first, index_t count) {
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(count * D));
-        sample(trainer.runnable(), {count, 0.7, 1, nullptr, first}, pixels.data());
+        std::vector<index_t> reported;
+        sample(trainer.runnable(),
+               {count, 0.7, 1, nullptr, first, [&](index_t done) { reported.push_back(done); }},
+               pixels.data());
+        EXPECT_EQ(reported, count == 8 ? (std::vector<index_t>{3, 6, 8}) : (std::vector<index_t>{1}));
         return pixels;
     };
     const std::vector<std::uint8_t> all = pixels_of(0, 8);

@@ -50,5 +50,17 @@ TEST(Scores, PngSizeFollowsComplexity) {
     EXPECT_LT(bits[1], 8.5);
 }
 
+TEST(Scores, PngSizesOfManyImages) {
+    const ImageSet one{1, 4, 4, 1, std::vector<std::uint8_t>(16, 3), {}, 0};
+    test::Random random(2);
+    ImageSet many{150, 4, 4, 1, std::vector<std::uint8_t>(150 * 16), {}, 0};
+    for (std::uint8_t& pixel : many.images) pixel = static_cast<std::uint8_t>(random.integer(0, 255));
+    for (const index_t n : {0, 63, 64, 149}) std::copy_n(one.image(0), 16, many.images.data() + n * 16);
+    const std::vector<double> bits = png_bits_per_dim(many);
+    ASSERT_EQ(bits.size(), 150u);
+    for (const index_t n : {0, 63, 64, 149}) EXPECT_EQ(bits[n], png_bits_per_dim(one)[0]);
+    EXPECT_GT(bits[1], bits[0]);
+}
+
 }  // namespace
 }  // namespace glow

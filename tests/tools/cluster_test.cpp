@@ -169,22 +169,22 @@ TEST_F(Cluster, PlanOfResumedRunIsExact) {
 
 TEST_F(Cluster, FewValidationImagesAreReported) {
     const Outcome few = train(run_words("few", 1));
-    EXPECT_NE(few.err.find("warning: only 6 validation images"), std::string::npos) << few.err;
+    EXPECT_NE(few.err.find("note: only 6 validation images"), std::string::npos) << few.err;
     make_dataset(folder / "none.h5", 8, 8, 3, 40, 0, 0);
     const Outcome none = train(run_words("none", 1) + Words{"--data", "none.h5"});
-    EXPECT_NE(none.err.find("warning: the data set has no validation images"), std::string::npos) << none.err;
+    EXPECT_NE(none.err.find("note: the data set has no validation images"), std::string::npos) << none.err;
     make_dataset(folder / "many.h5", 8, 8, 3, 40, 50, 0);
     const Outcome many = train(run_words("many", 1) + Words{"--data", "many.h5"});
     EXPECT_EQ(many.err.find("validation images"), std::string::npos) << many.err;
 }
 
 TEST_F(Cluster, FewStepsPerEpochAreReported) {
-    const std::string warning = "warning: beta2 is";
+    const std::string note = "note: beta2 is";
     const Outcome few = train(run_words("few", 1));
-    EXPECT_NE(few.err.find(warning), std::string::npos) << few.err;
+    EXPECT_NE(few.err.find(note), std::string::npos) << few.err;
     for (const Words& more : {Words{"--beta2", "0.5"}, Words{"--schedule-images", "50000"}}) {
         const Outcome told = train(run_words(more[0], 1) + more);
-        EXPECT_EQ(told.err.find(warning), std::string::npos) << told.err;
+        EXPECT_EQ(told.err.find(note), std::string::npos) << told.err;
     }
 }
 

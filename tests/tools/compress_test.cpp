@@ -247,8 +247,9 @@ TEST_F(Compress, RejectsBadInput) {
     refused(from("damaged.glow"), "checksum");
     refused(from("cut.glow"), "checksum");
     refused(from("empty.glow"), "GLOWBITS");
-    refused(from("none.glow"), "no such file");
-    refused(from("."), "no such file");
+    refused(from("none.glow"), "none.glow: cannot be read: No such file");
+    refused(from("."), "a folder, not a file");
+    refused(from("/proc/self/mem"), "/proc/self/mem: cannot be read: Input/output error");
     refused(from("d.h5"), "GLOWBITS");
     refused(from("x.glow", "other"), "different weights");
     refused(from("x.glow", "gray"), "3 channels");

@@ -90,6 +90,7 @@ TEST_F(Csv, RejectsNonTables) {
             {"f.csv", "UTF-8"});
     refused(std::string("i\0n\0", 4), {"f.csv", "UTF-8"});
     expect_throw<InputError>([&] { CsvTable(folder / "none"); }, {"none", "No such file"});
+    expect_throw<InputError>([&] { CsvTable("/proc/self/mem"); }, {"/proc/self/mem", "Input/output error"});
     expect_throw<InputError>([&] { CsvTable(folder.path()); }, {"a folder, not a file"});
 }
 

@@ -13,6 +13,7 @@
 
 #include "data/dataset.h"
 #include "tests/tools/process.h"
+#include "tools/command_line.h"
 #include "train/options.h"
 
 namespace glow {
@@ -112,6 +113,19 @@ TEST(Options, UnknownKindsAreErrors) {
     EXPECT_EQ(kind_of(*option), ValueKind::integer);
     option->type_name("COUNT");
     EXPECT_THROW(require_decimal_numbers(app), std::logic_error);
+}
+
+TEST(Options, HelpShowsUsableDefaults) {
+    CommandLine command("glow_test", "");
+    int size = 0, steps = 8;
+    std::vector<std::string> files;
+    command.app().add_option("--size", size, "Height and width")->required();
+    command.app().add_option("--steps", steps, "Images per row");
+    command.app().add_option("--files", files, "Photographs")->expected(-1);
+    const std::string help = command.app().help();
+    EXPECT_NE(help.find("--steps INT [8]"), std::string::npos) << help;
+    EXPECT_NE(help.find("--size INT  "), std::string::npos) << help;
+    EXPECT_NE(help.find("--files TEXT...  "), std::string::npos) << help;
 }
 
 class NumericOptions : public testing::Test {
@@ -254,7 +268,14 @@ TEST_F(NumericOptions, BenchRejectsValuesOutOfRange) {
              {"--engines", "magic", "magic"},
              {"--precision", "tf32", "requires a GPU"}})
         expect_error(run(small, {option, value}), 2, part);
-    EXPECT_EQ(run(small, {}).code, 0);
+    const Outcome outcome = run(small, {});
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_NE(outcome.err.find("Running glow_bench"), std::string::npos) << outcome.err;
+    const Outcome quiet = run(small, {"--quiet"});
+    EXPECT_NE(quiet.out.find("network/level0/forward/"), std::string::npos) << quiet.out;
+    std::istringstream lines(quiet.err);
+    for (std::string line; std::getline(lines, line);)
+        EXPECT_TRUE(line.starts_with("glow_bench: warning: ")) << line;
 }
 
 // The last tile of a batch may be smaller.

@@ -114,6 +114,10 @@ else
     verdict drift "worth a look: drift"
     variant tolerant && cp "$work/drift/metrics.csv" "$work/tolerant/" && sed -i 's/drift-tolerance = 0/drift-tolerance = 0.01/' "$work/tolerant/config.toml"
     verdict tolerant healthy
+    for precision in bf16 tf32; do
+        variant $precision && cp "$work/drift/metrics.csv" "$work/$precision/" && echo "precision = '$precision'" >>"$work/$precision/config.toml"
+        verdict $precision healthy
+    done
     variant singular && row 0 30 1 300 123456 1e-14 1e9 >>"$work/singular/metrics.csv"
     verdict singular "broken: condition"
     variant leak && row 0 30 1 300 130000 1e-14 3.5 >>"$work/leak/metrics.csv"

@@ -1,6 +1,5 @@
 // Bit-exact reproducibility of glow_train: presets, seeds, access to data, and resumed runs.
-#include <hdf5.h>
-
+#include "tests/tools/chunked_dataset.h"
 #include "tests/tools/run_fixture.h"
 
 namespace glow {
@@ -78,30 +77,9 @@ TEST_F(Commands, DiskAccessChangesNoResult) {
 
 TEST_F(Commands, WarnsOfCompressedChunksOnDisk) {
     const ImageSet set = load_split(folder / "d.h5", "train");
-    const auto write = [&](const std::string& name, hsize_t rows, bool gzip) {
-        {
-            Hdf5File file = Hdf5File::create(folder / name);
-            file.set_string("/", "format", "glow-dataset");
-            file.set_integer("/", "version", 1);
-            file.close();
-        }
-        const hid_t file = H5Fopen((folder / name).c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
-        H5Gclose(H5Gcreate2(file, "/train", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
-        const hsize_t sizes[] = {40, 8, 8, 3}, chunk[] = {rows, 8, 8, 3};
-        const hid_t space = H5Screate_simple(4, sizes, nullptr), create = H5Pcreate(H5P_DATASET_CREATE);
-        H5Pset_chunk(create, 4, chunk);
-        if (gzip) H5Pset_deflate(create, 1);
-        const hid_t images =
-            H5Dcreate2(file, "/train/images", H5T_STD_U8LE, space, H5P_DEFAULT, create, H5P_DEFAULT);
-        EXPECT_GE(H5Dwrite(images, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, set.images.data()), 0);
-        H5Dclose(images);
-        H5Pclose(create);
-        H5Sclose(space);
-        EXPECT_GE(H5Fclose(file), 0);
-    };
-    write("large.h5", 40, true);
-    write("small.h5", 4, true);
-    write("plain.h5", 40, false);
+    write_chunked(folder / "large.h5", set, 40, true);
+    write_chunked(folder / "small.h5", set, 4, true);
+    write_chunked(folder / "plain.h5", set, 40, false);
     const auto err = [&](const std::string& data, const std::string& access) {
         const Outcome outcome = train(run_words("of-" + data + access, 1) +
                                       Words{"--data", data, "--data-access", access, "--quiet"});

@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include "data/formats/png.h"
+#include "tests/tools/chunked_dataset.h"
 #include "tests/tools/run_fixture.h"
 #include "tools/csv.h"
+#include "tools/folder_images.h"
 #include "train/resume.h"
 #include "train/run_folder.h"
 
@@ -203,6 +205,40 @@ TEST_F(EvalScores, ReportsNames) {
     EXPECT_EQ(Hdf5File::open(folder / "z.h5").read_strings("/names"), names);
 }
 
+// With all images in one compressed chunk, every read from disk would unpack all of them.
+TEST_F(EvalScores, LargeChunksAreUnpackedOnce) {
+    const ImageSet set = load_split(folder / "d.h5", "train");
+    write_chunked(folder / "large.h5", set, 40, true);
+    write_chunked(folder / "small.h5", set, 4, true);
+    write_chunked(folder / "plain.h5", set, 40, false);
+    CommandLine command("glow_eval", "");
+    const auto open = [&](const std::string& name, index_t limit) {
+        return open_split(command, {folder / name, "train", limit}, {});
+    };
+    const SplitImages large = open("large.h5", 0);
+    EXPECT_FALSE(large.on_disk());
+    EXPECT_EQ(large.set().images, set.images);
+    EXPECT_EQ(open("large.h5", 3).N(), 3);
+    EXPECT_EQ(open("large.h5", 50).N(), 40);
+    EXPECT_TRUE(open("small.h5", 0).on_disk());
+    EXPECT_TRUE(open("plain.h5", 0).on_disk());
+    ProcessGroup many;  // which do not have the memory for an image set each
+    many.size = many.local_size = 1 << 30;
+    EXPECT_TRUE(open_split(command, {folder / "large.h5", "train", 0}, many).on_disk());
+    expect_throw<InputError>(
+        [&] {
+            open_split(command, {folder / "large.h5", "valid", 0}, {});
+        },
+        {"large.h5", "valid"});
+
+    const Words from = {"--checkpoint", "run", "--split", "train", "--complexity", "--per-image"};
+    ASSERT_EQ(eval(from + Words{"a.csv", "--data", "d.h5"}).code, 0);
+    const Outcome same = eval(from + Words{"b.csv", "--data", "large.h5"});
+    ASSERT_EQ(same.code, 0) << same.err;
+    EXPECT_EQ(same.err, "");
+    EXPECT_EQ(read_bytes(folder / "b.csv"), read_bytes(folder / "a.csv"));
+}
+
 TEST_F(EvalScores, SeparatesAnotherDataSet) {
     // Noise is far less likely than the smooth images that the model was trained on.
     DatasetInfo info;
@@ -235,6 +271,38 @@ TEST_F(EvalScores, RefusesLargePicturesBeforeComputing) {
                  "too large");
     expect_error(eval(from + Words{"--data", "wide.h5", "--heatmap", "h"}), 2, "too large");
     EXPECT_EQ(all_files(), before);
+}
+
+// The model fails on the first image, so a message about --against comes before that.
+TEST_F(EvalScores, ChecksOtherDataSetBeforeComputing) {
+    CheckpointEdit edit(folder / "run/latest.h5");
+    std::vector<float>& bias = edit.tensor("/params/level1/step0/coupling/conv3/bias").values;
+    for (std::size_t i = 0; i < bias.size(); i += 2) bias[i] = 3e38f;
+    edit.write(folder / "broken.h5");
+    const Words from = {"--checkpoint", "broken.h5", "--no-ema", "--data", "d.h5", "--quiet"};
+    expect_error(eval(from), 1, "not finite");
+    make_dataset(folder / "large.h5", 16, 16, 3, 10, 0, 0);
+    expect_error(eval(from + Words{"--against", "none.h5"}), 2, "none.h5");
+    expect_error(eval(from + Words{"--against", "large.h5", "--against-split", "train"}), 2, "16x16");
+}
+
+TEST_F(EvalScores, RemovesFilesOfKilledCommands) {
+    std::filesystem::create_directory(folder / "out");
+    const pid_t child = fork();
+    if (child == 0) {
+        const AtomicFile file(folder / "out/x.csv");
+        ::kill(getpid(), SIGKILL);
+    }
+    waitpid(child, nullptr, 0);
+    const auto names = [&] {
+        Words found;
+        for (const auto& entry : std::filesystem::directory_iterator(folder / "out"))
+            found.push_back(entry.path().filename().string());
+        return found;
+    };
+    ASSERT_EQ(names().size(), 1u);
+    ASSERT_EQ(eval(kFrom + Words{"--per-image", "out/x.csv"}).code, 0);
+    EXPECT_EQ(names(), Words{"x.csv"});
 }
 
 // Of one image, a standard error and a correlation are undefined.

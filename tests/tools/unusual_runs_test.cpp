@@ -13,6 +13,7 @@ TEST_F(Commands, RunsUnusualConfigurations) {
     make_dataset(folder / "gray.h5", 4, 16, 1, 3, 1, 1);
     make_dataset(folder / "alpha.h5", 8, 2, 4, 5, 0, 2);
     make_dataset(folder / "dot.h5", 2, 2, 1, 1, 1, 1);
+    make_dataset(folder / "one.h5", 8, 8, 3, 1, 1, 1);
     int number = 0;
     const auto works = [&](const Words& options, const std::string& data = "d.h5") {
         const std::string out = "run" + std::to_string(number++);
@@ -31,6 +32,7 @@ TEST_F(Commands, RunsUnusualConfigurations) {
     works({"--levels", "1"}, "alpha.h5");
     works({"--levels", "1", "--depth", "1", "--width", "1", "--batch", "1", "--init-batch", "1"}, "dot.h5");
     works({"--levels", "3"});  // one pixel at the top
+    works({"--levels", "3", "--beta2", "0.99"}, "one.h5");
     works({"--width", "1", "--depth", "1", "--batch", "1"});
     works({"--init-batch", "1"});
     works({"--init-batch", "16777216"});

@@ -47,6 +47,21 @@ TEST(Schedule, InitializationImages) {
     EXPECT_EQ(make_schedule(o, 3).init_images, 3);
 }
 
+// Actnorms need several values per channel, also at the deepest level.
+TEST(Schedule, InitializationRepeatsFewImages) {
+    TrainingOptions o;
+    o.batch = 4;
+    for (const auto& [size, images] :
+         {std::pair<index_t, index_t>{8, 16}, {16, 4}, {24, 2}, {32, 1}, {64, 1}}) {
+        o.model.image_height = o.model.image_width = size;
+        EXPECT_EQ(make_schedule(o, 1).init_images, images) << size;
+        EXPECT_EQ(make_schedule(o, 100).init_images, 100) << size;
+    }
+    o.model.image_height = o.model.image_width = 8;
+    o.init_batch = 2;
+    EXPECT_EQ(make_schedule(o, 100).init_images, 2);
+}
+
 TEST(Schedule, WarmUpIsLinearInImages) {
     TrainingOptions o = small_options();
     o.batch = 10;

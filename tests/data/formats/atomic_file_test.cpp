@@ -1,5 +1,12 @@
 #include "data/formats/atomic_file.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
 #include "tests/data/files.h"
 
 namespace glow {
@@ -83,6 +90,47 @@ TEST(AtomicFile, RejectsReadOnlyFolder) {
                                  std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
     expect_throw<InputError>([&] { AtomicFile file(folder / "a"); }, {"Permission denied"});
     std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);
+}
+
+// What a process leaves that is killed while it writes `path`.
+void leave_half(const std::filesystem::path& path) {
+    const pid_t child = fork();
+    if (child == 0) {
+        const AtomicFile file(path);
+        write_bytes(file.temporary(), "half");
+        ::kill(getpid(), SIGKILL);
+    }
+    waitpid(child, nullptr, 0);
+}
+
+TEST(AtomicFile, RemovesFilesOfKilledProcesses) {
+    const TemporaryFolder folder;
+    leave_half(folder / "a");
+    ASSERT_EQ(folder.names().size(), 1u);
+    const AtomicFile used(folder / "b");
+    const std::string own = used.temporary().filename().string();
+    // Of a process on another host, which may be running, and files with similar names.
+    const std::filesystem::path foreign = folder / ".glow-00000000-1-0.tmp";
+    for (const char* const name : {".glow-00000000-1-0.tmp", ".glow-notes", "x.tmp"})
+        write_bytes(folder / name, "text");
+    std::vector<std::string> expected = {own, ".glow-00000000-1-0.tmp", ".glow-notes", "x.tmp"};
+    std::sort(expected.begin(), expected.end());
+    const auto left = [&] {
+        std::vector<std::string> names = folder.names();
+        std::sort(names.begin(), names.end());
+        return names;
+    };
+    remove_abandoned_files(folder.path());
+    EXPECT_EQ(left(), expected);
+    std::filesystem::last_write_time(foreign,
+                                     std::filesystem::file_time_type::clock::now() - std::chrono::hours(25));
+    remove_abandoned_files(folder.path());
+    std::erase(expected, ".glow-00000000-1-0.tmp");
+    EXPECT_EQ(left(), expected);
+    write_bytes(foreign, "text");
+    remove_abandoned_files_of_own_folder(folder.path());
+    EXPECT_EQ(left(), expected);
+    remove_abandoned_files(folder / "none");
 }
 
 TEST(AtomicFile, DeletedTemporaryFileIsError) {

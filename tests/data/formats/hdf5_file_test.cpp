@@ -301,6 +301,8 @@ TEST(Hdf5File, RejectsNonHdf5Files) {
     write_bytes(folder / "empty", "");
     write_bytes(folder / "zeros", std::string(100000, '\0'));
     expect_throw<InputError>(open(folder / "none"), {"none", "No such file"});
+    std::filesystem::create_symlink("/nowhere/1", folder / "dangling");
+    expect_throw<InputError>(open(folder / "dangling"), {"dangling symbolic link to /nowhere/1"});
     expect_throw<InputError>(open(""), {"found an empty one"});
     expect_throw<InputError>(open(folder / "text"), {"text", "HDF5"});
     expect_throw<InputError>(open(folder / "empty"), {"empty", "HDF5"});

@@ -39,6 +39,19 @@ TEST(InputPath, NamesKindOfPath) {
     expect_holds(file_problem(folder / "file"), "Permission denied");
 }
 
+TEST(InputPath, ReadsWholeFiles) {
+    const TemporaryFolder folder;
+    std::string bytes;
+    for (int i = 0; i < 70'000; ++i) bytes += static_cast<char>(i * 7);
+    for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{65536}, bytes.size()}) {
+        write_bytes(folder / "file", bytes.substr(0, size));
+        EXPECT_EQ(read_file(folder / "file"), bytes.substr(0, size));
+    }
+    expect_throw<InputError>([] { read_file("/proc/self/mem"); },
+                             {"/proc/self/mem: cannot be read: Input/output error"});
+    expect_throw<InputError>([&] { read_file(folder / "none"); }, {"none: cannot be read: No such file"});
+}
+
 TEST(InputPath, LimitsListedProblems) {
     EXPECT_EQ(join_problems({"a", "b"}), "a; b");
     const std::string many = join_problems(std::vector<std::string>(25, "a"));

@@ -42,6 +42,9 @@ TEST(Png, RejectsOtherFiles) {
     write_bytes(folder / "empty.png", "");
     const auto read = [](const std::filesystem::path& path) { return [path] { read_png(path); }; };
     expect_throw<InputError>(read(folder / "none.png"), {"none.png", "No such file"});
+    std::filesystem::create_symlink("/nowhere/1", folder / "dangling.png");
+    expect_throw<InputError>(read(folder / "dangling.png"),
+                             {"dangling.png: dangling symbolic link to /nowhere/1"});
     expect_throw<InputError>(read(folder / "text.png"), {"text.png", "PNG"});
     expect_throw<InputError>(read(folder / "empty.png"), {"empty.png", "PNG"});
     expect_throw<InputError>(read(folder.path()), {"expected an image file, found a folder"});
