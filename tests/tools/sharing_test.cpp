@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "data/formats/file_lock.h"
+#include "data/formats/png.h"
 #include "tests/tools/run_fixture.h"
 
 namespace glow {
@@ -469,6 +470,42 @@ TEST_F(SharedFolder, ClosedOutputFailsQuietly) {
     }
     close(ends[1]);
     EXPECT_TRUE(fs::exists(folder / "s.png"));
+}
+
+// Files must not take the place of closed descriptors, or messages would be written into them.
+TEST_F(SharedFolder, ClosedDescriptorsKeepFilesIntact) {
+    fs::create_directory(folder / "photos");
+    for (int n = 0; n < 40; ++n) {
+        const std::string number = std::to_string(n);
+        write_png(folder / "photos" / (number + ".png"),
+                  {8, 8, 3, std::vector<std::uint8_t>(8 * 8 * 3, static_cast<std::uint8_t>(n))});
+        // each is a warning of more than 100 characters
+        write_bytes(folder / "photos" / (std::string(100, 'x') + number + ".png"), "no picture");
+    }
+    const std::string data = "exec " GLOW_DATA_PROGRAM " images photos --size 8 --valid 0 --test 0 -o ";
+    ASSERT_EQ(shell(data + "open.h5 2>/dev/null").code, 0);
+    const std::string expected = read_bytes(folder / "open.h5");
+    int number = 0;
+    // The exit status is 1 if the result cannot be printed, as above.
+    for (const auto& [closed, status] : {std::pair<std::string, int>{"<&-", 0},
+                                         {">&-", 1},
+                                         {"2>&-", 0},
+                                         {"<&- >&-", 1},
+                                         {"<&- 2>&-", 0},
+                                         {">&- 2>&-", 1},
+                                         {"<&- >&- 2>&-", 1}}) {
+        const std::string name = std::to_string(number++);
+        shell(data + name + ".h5 " + closed);
+        EXPECT_TRUE(read_bytes(folder / (name + ".h5")) == expected) << closed;
+        const Outcome run = shell("exec " + joined(Words{GLOW_TRAIN_PROGRAM} + run_words(name, 4)) +
+                                  "--sample-every 1 --checkpoint-every 1 --eval-every 2 " + closed);
+        EXPECT_EQ(run.code, status) << closed << ": " << run.err;
+        EXPECT_EQ(read_csv(folder / name / "metrics.csv").size(), 4u) << closed;
+        EXPECT_EQ(read_csv(folder / name / "eval.csv").size(), 4u) << closed;
+        EXPECT_EQ(CheckpointEdit(folder / name / "latest.h5").step, 4) << closed;
+        for (const auto& sheet : fs::directory_iterator(folder / name / "samples"))
+            EXPECT_NO_THROW(read_png(sheet.path())) << closed;
+    }
 }
 
 }  // namespace
