@@ -6,6 +6,7 @@
 #include <charconv>
 #include <fstream>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "data/data_fingerprint.h"
@@ -180,8 +181,7 @@ void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data,
 
 Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {
     Evaluated found;
-    std::error_code ignored;
-    const bool has_best = fs::exists(folder.best(), ignored);
+    std::vector<std::pair<index_t, double>> averaged;  // steps, and bits/dim of EMA weights
     std::ifstream rows(folder.evaluations());
     for (std::string row; std::getline(rows, row);) {
         std::string_view rest = row;
@@ -207,10 +207,25 @@ Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {
             !read(mean.count))
             continue;
         const std::string_view weights = cell();
-        if (weights != "ema" && weights != "raw") continue;
+        if ((weights != "ema" && weights != "raw") || step > at_step) continue;
         const bool ema = weights == "ema";
-        if (ema && has_best) found.best_bits_per_dim = std::min(found.best_bits_per_dim, mean.value);
+        if (ema) averaged.emplace_back(step, mean.value);
         if (step == at_step) (ema ? found.ema : found.raw) = mean;
+    }
+    // After the run went back, best.h5 may point to a checkpoint that the run is about to replace.
+    std::error_code ignored;
+    found.best_step = RunFolder::step_of(folder.best());
+    const bool has_best =
+        fs::exists(folder.best(), ignored) && (!found.best_step || *found.best_step <= at_step);
+    const auto is_candidate = [&](index_t step) {
+        return has_best ? !found.best_step || step == *found.best_step
+                        : fs::exists(folder.checkpoint(step), ignored);
+    };
+    if (!has_best) found.best_step.reset();
+    for (const auto& [step, bits_per_dim] : averaged) {
+        if (!is_candidate(step) || !(bits_per_dim < found.best_bits_per_dim)) continue;
+        found.best_bits_per_dim = bits_per_dim;
+        if (!has_best) found.best_step = step;
     }
     return found;
 }

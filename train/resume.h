@@ -51,8 +51,10 @@ void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data,
 // Results up to a checkpoint: validation bits/dim from eval.csv.
 struct Evaluated {
     std::optional<Mean> raw, ema;  // at the checkpoint's step
-    // Of EMA weights, over all evaluations, if best.h5 exists.
-    double best_bits_per_dim = std::numeric_limits<double>::infinity();
+    // The step of best.h5, or of the best remaining checkpoint if best.h5 is missing or of a later step. Empty
+    // if there is none, or best.h5 is a file of unknown step.
+    std::optional<index_t> best_step;
+    double best_bits_per_dim = std::numeric_limits<double>::infinity();  // of that checkpoint's EMA weights
 };
 Evaluated read_evaluations(const RunFolder& folder, index_t step);
 

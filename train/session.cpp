@@ -216,13 +216,28 @@ void Session::restore_done(bool saved) {
         bool saved;
         Evaluated evaluated;
     } known = {saved, {}};
-    if (processes.is_root()) known.evaluated = read_evaluations(folder, progress.step);
+    if (processes.is_root()) {
+        known.evaluated = read_evaluations(folder, progress.step);
+        if (mode_ == Mode::train) relink_best(known.evaluated.best_step);
+    }
     processes.broadcast(sizeof(known), &known);
     done.saved = known.saved ? progress.step : -1;
     done.best_bits_per_dim = known.evaluated.best_bits_per_dim;
     done.valid_raw = known.evaluated.raw;
     done.valid_ema = known.evaluated.ema;
     done.evaluated = done.valid_ema && done.valid_raw ? progress.step : -1;
+}
+
+void Session::relink_best(std::optional<index_t> step) {
+    if (RunFolder::step_of(folder.best()) == step) return;
+    const ScopedTimeout timeout("linking a checkpoint");
+    retry([&] {
+        std::error_code ignored;
+        if (step)
+            folder.link(folder.best(), *step);
+        else
+            fs::remove(folder.best(), ignored);
+    });
 }
 
 bool Session::save() {

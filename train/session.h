@@ -84,6 +84,8 @@ class Session {
     void open_files();
     void load_weights();
     void write_checkpoint();
+    // Makes best.h5 point to a step if it does not yet; removes it if there is none.
+    void relink_best(std::optional<index_t> step);
     bool is_fresh() const { return !resuming_ && request.init_from.empty(); }
 
     const Mode mode_;

@@ -173,6 +173,17 @@ TEST_F(Commands, ResumesFromAnyCheckpoint) {
     EXPECT_EQ(CheckpointEdit(folder / "fresh/latest.h5").step, 2);
 }
 
+// The checkpoint that best.h5 pointed to is overwritten after the run went back behind it.
+TEST_F(Commands, BestCheckpointAfterGoingBack) {
+    const Words options = {"--checkpoint-every", "1", "--keep", "9"};
+    make_run("run", 6, options);
+    EXPECT_EQ(CheckpointEdit(folder / "run/best.h5").step, 6);
+    write_bytes(folder / "run/eval.csv",
+                "step,split,bpd,stderr,images,weights\n2,valid,1,0.1,6,ema\n6,valid,0.9,0.1,6,ema\n");
+    make_run("run", 6, options + Words{"--resume", "run/checkpoints/step-00000003.h5"});
+    EXPECT_EQ(CheckpointEdit(folder / "run/best.h5").step, 2);
+}
+
 TEST_F(Commands, InitFromUsesRawWeightsOnly) {
     make_run("run", 5);
     make_run("new", 1, {"--init-from", "run", "--lr", "0"});
