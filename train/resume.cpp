@@ -86,6 +86,14 @@ std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const Ru
     if (!request.resume) return {};
     if (request.resume_from.empty()) return newest_whole(folder, request);
     const fs::path from = find_checkpoint(request.resume_from);
+    std::error_code ignored;
+    // A run without a checkpoint may be the same one, stopped before its first.
+    const bool holds_checkpoint = !folder.saved().empty() || fs::exists(folder.latest(), ignored);
+    if (fs::exists(from, ignored) && holds_checkpoint && !folder.owns(from))
+        throw InputError(fmt::format(
+            "--resume {}: not a checkpoint of the run in {}; continue that run with --resume auto, or choose another "
+            "--out",
+            from.string(), request.options.out));
     return resumed_run(from, read_checkpoint_info(from), request);
 }
 

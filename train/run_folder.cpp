@@ -175,6 +175,12 @@ bool RunFolder::holds_run() const {
            fs::exists(checkpoints(), ignored);
 }
 
+bool RunFolder::owns(const fs::path& checkpoint) const {
+    std::error_code ignored;
+    return fs::equivalent(fs::weakly_canonical(checkpoint, ignored).parent_path(), checkpoints(), ignored) ||
+           fs::equivalent(checkpoint, latest(), ignored) || fs::equivalent(checkpoint, best(), ignored);
+}
+
 void RunFolder::make() const {
     make_folder(path_);
 }

@@ -45,6 +45,8 @@ class RunFolder {
 
     // Whether the folder contains files of a run.
     bool holds_run() const;
+    // Whether a file is one of the run's checkpoints, or a link to one.
+    bool owns(const std::filesystem::path& checkpoint) const;
     // Creates the folder. Throws InputError if that fails.
     void make() const;
     // Creates the folder and its subfolders, and removes temporary files of killed processes. Throws

@@ -173,6 +173,19 @@ TEST_F(Commands, ResumesFromAnyCheckpoint) {
     EXPECT_EQ(CheckpointEdit(folder / "fresh/latest.h5").step, 2);
 }
 
+TEST_F(Commands, RefusesCheckpointOfAnotherRun) {
+    make_run("run", 3, {"--checkpoint-every", "1"});
+    make_run("other", 2);
+    const std::string rows = read_bytes(folder / "run/metrics.csv");
+    for (const std::string from : {"other", "other/latest.h5", "other/checkpoints/step-00000002.h5"})
+        expect_error(train(run_words("run", 4) + Words{"--resume", from}), 2,
+                     "not a checkpoint of the run in run; continue that run with --resume auto, or choose");
+    EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), rows);
+    std::filesystem::create_symlink("run/checkpoints/step-00000002.h5", folder / "link.h5");
+    for (const std::string from : {"link.h5", "run/best.h5", "run", "run/../run/latest.h5"})
+        make_run("run", 3, {"--resume", from});
+}
+
 // The checkpoint that best.h5 pointed to is overwritten after the run went back behind it.
 TEST_F(Commands, BestCheckpointAfterGoingBack) {
     const Words options = {"--checkpoint-every", "1", "--keep", "9"};
