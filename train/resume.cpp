@@ -44,7 +44,8 @@ std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest
     if (has_latest) candidates.push_back(folder.latest());
     const std::optional<index_t> linked = RunFolder::step_of(folder.latest());
     for (const RunFolder::Saved& saved : folder.saved())
-        if (!linked || saved.step < *linked)
+        if (!linked || saved.step < *linked ||
+            (saved.step == *linked && !fs::equivalent(saved.path, folder.latest(), ignored)))
             candidates.push_back(saved.path);  // not checkpoints that the run rolled back from
 
     std::vector<fs::path> damaged;
@@ -120,8 +121,9 @@ TrainingProgress ResumedRun::progress(const TrainingOptions& now) const {
 
 bool ResumedRun::is_latest_of(const RunFolder& folder) const {
     std::error_code ignored;
-    return fs::equivalent(folder.latest(), from, ignored) &&
-           fs::equivalent(folder.checkpoint(checkpoint.progress.step), from, ignored);
+    const index_t step = checkpoint.progress.step;
+    return (fs::equivalent(folder.latest(), from, ignored) || RunFolder::step_of(folder.latest()) == step) &&
+           fs::equivalent(folder.checkpoint(step), from, ignored);
 }
 
 double ResumedRun::epoch_images() const {

@@ -33,6 +33,8 @@ class Session {
     // Writes a checkpoint of progress.step and links latest.h5 to it. Returns false if it cannot be written
     // now.
     bool save();
+    // Links latest.h5 or best.h5 to the checkpoint of a step. Root only.
+    void link(const std::filesystem::path& name, index_t step);
     // Saves a state every N steps of flow from now on, also when resumed.
     void save_more_states(index_t anchor_every);
 
@@ -92,6 +94,7 @@ class Session {
     Communicator alone_;
     TrainingOptions configured_;      // as stored in config.toml
     std::unique_ptr<FileLock> lock_;  // on the folder; root only
+    bool reported_links_ = false;
     std::optional<StopSignals> signals_;
     nlohmann::ordered_json data_;  // fingerprint of the data set; root only
     index_t train_images_ = 0;

@@ -145,6 +145,45 @@ TEST_F(SharedFolder, WarnsOnceWithoutLocks) {
             << name;
 }
 
+// latest.h5 and best.h5 are then hard links, or copies.
+TEST_F(SharedFolder, RunsWithoutSymbolicLinks) {
+    const Words options = {"--checkpoint-every", "2", "--keep",         "2",
+                           "--eval-every",       "3", "--sample-every", "0"};
+    make_run("whole", 9, options);
+    setenv("LD_PRELOAD", GLOW_NO_LINKS, 1);
+    for (const std::string kind : {"hard links to", "copies of"}) {
+        const std::string out = kind.substr(0, kind.find(" "));
+        if (kind == "copies of") setenv("GLOW_NO_HARD_LINKS", "1", 1);
+        const auto run_to = [&](int steps, const Words& more, const std::string& warning) {
+            const Outcome outcome = train(run_words(out, steps) + options + Words{"--quiet"} + more);
+            EXPECT_EQ(outcome.code, 0) << outcome.err;
+            EXPECT_NE(outcome.err.find(warning), std::string::npos) << outcome.err;
+            EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, steps);
+        };
+        const std::string told = out +
+                                 ": its file system does not support symbolic links; latest.h5 and "
+                                 "best.h5 are " +
+                                 kind + " checkpoints\n";
+        run_to(6, {}, told);
+        EXPECT_LE(std::distance(fs::directory_iterator(folder / out / "checkpoints"), {}), 3);
+        run_to(9, {"--resume"}, told);
+        run_to(9, {"--resume"}, "");
+        expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
+        expect_equal_weights(out + "/best.h5", "whole/best.h5");
+        EXPECT_EQ(read_bytes(folder / out / "eval.csv"), read_bytes(folder / "whole/eval.csv"));
+        // Damaged, with the checkpoint of the same step if it is a hard link.
+        fs::resize_file(folder / out / "latest.h5", 100);
+        run_to(9, {"--resume"},
+               kind == "copies of" ? "resuming from copies/checkpoints/step-00000009.h5"
+                                   : "resuming from hard/checkpoints/step-00000008.h5");
+        expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
+        run_to(9, {"--resume", out + "/best.h5"}, "");
+        for (const std::string& name : all_files()) EXPECT_EQ(name.find(".new"), std::string::npos) << name;
+    }
+    unsetenv("LD_PRELOAD");
+    unsetenv("GLOW_NO_HARD_LINKS");
+}
+
 // ---- Two processes, one output -------------------------------------------------------------------
 
 // Every command with an output, which is the last word.
