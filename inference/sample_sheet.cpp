@@ -30,7 +30,8 @@ std::optional<GridSize> sheet_grid(const ModelConfig& model) {
     return grid;
 }
 
-std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_t seed) {
+std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_t seed,
+                                        const std::function<bool()>& stop) {
     const ModelConfig& config = model.glow.config();
     const std::optional<GridSize> grid = sheet_grid(config);
     if (!grid) return {};
@@ -44,6 +45,7 @@ std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_
     std::vector<Panel> panels;
     std::string invalid_samples;
     for (const double temperature : kSheetTemperatures) {
+        if (stop && stop()) return {};
         sample(model, {mine.count, temperature, seed, classes.data() + mine.first, mine.first},
                pixels.data() + mine.first * D, largest.data() + mine.first);
         processes.all_gather_slices(N, static_cast<std::size_t>(D), pixels.data());

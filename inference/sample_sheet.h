@@ -2,6 +2,7 @@
 // same noise at every step.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -25,7 +26,9 @@ struct SampleSheet {
 
 // Samples from the model. Image i of every panel uses the noise of sample i of `seed`, scaled by the
 // temperature. Collective: each process makes its slice of the images and rank 0 returns the sheet. Other
-// ranks, and models without a grid, return nothing.
-std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_t seed);
+// ranks, and models without a grid, return nothing. stop: asked before every panel, with the same answer on
+// all processes; true ends the sampling without a sheet.
+std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_t seed,
+                                        const std::function<bool()>& stop = nullptr);
 
 }  // namespace glow

@@ -18,6 +18,17 @@
 namespace glow {
 namespace {
 
+// A closed standard descriptor would be reused by the first file that is opened, and messages written into
+// it. So /dev/null takes its place, opened such that reading stdin and writing stdout and stderr still fail.
+void occupy_standard_descriptors() {
+    for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (fcntl(standard, F_GETFD) != -1) continue;
+        const int file =
+            open("/dev/null", standard == STDIN_FILENO ? O_WRONLY : O_RDONLY);  // the lowest free
+        if (file > STDERR_FILENO) close(file);
+    }
+}
+
 // Signals that the caller may have set to be ignored, as nohup does.
 constexpr int kIgnorable[] = {SIGHUP, SIGPIPE};
 bool g_ignored[std::size(kIgnorable)];
@@ -148,6 +159,7 @@ void survive_loading() {
 }
 
 void before_libraries(int argc, char** argv, char** environment) {
+    occupy_standard_descriptors();
     restart_with_thread_policy(argv, environment);
     require_room_for_libraries(argc > 0 ? argv[0] : "glow");
     survive_loading();

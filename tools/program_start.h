@@ -1,4 +1,5 @@
-// Setup before a command's libraries are loaded: memory limits, the policy of waiting threads, signals.
+// Setup before a command's libraries are loaded: standard descriptors, memory limits, the policy of waiting
+// threads, signals.
 #pragma once
 
 namespace glow {
@@ -14,6 +15,7 @@ namespace glow {
 // - Under ulimit -v or -d, libraries that get no memory crash (cuBLAS) or retry forever (OpenBLAS) while they
 //   are loaded. The program refuses to start, with exit status 2, if less than kLibraryBytes plus OpenBLAS's
 //   buffer is left.
+// - Closed standard descriptors (`>&-`) are occupied, so that no message gets into a file that is opened.
 // - Some libraries replace signal handlers. Signals that the caller ignored stay ignored.
 void begin_program();
 

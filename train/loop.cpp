@@ -72,8 +72,10 @@ void TrainingLoop::step_and_log() {
         action();
         timer.done();
     };
-    if (evaluation_due) timed(evaluate_timer_, [&] { evaluate(); });
-    if (samples_due) timed(sample_timer_, [&] { draw_samples(); });
+    // Both may take longer than the time between a signal and the end of a job.
+    const auto stop = [this] { return stop_requested(); };
+    if (evaluation_due) timed(evaluate_timer_, [&] { evaluate(stop); });
+    if (samples_due) timed(sample_timer_, [&] { draw_samples(stop); });
     if (checkpoint_due) timed(save_timer_, [&] { save(); });
     if (step_ % kCompareEvery == 0) session_.trainer->check_replicas_equal();
 }
@@ -115,12 +117,15 @@ double TrainingLoop::minutes() {
     return minutes;
 }
 
+bool TrainingLoop::stop_requested() {
+    const bool stop = session_.request.stop ? session_.request.stop() : StopSignals::requested();
+    return session_.processes.all_reduce_max(stop ? 1 : 0) > 0;
+}
+
 std::string TrainingLoop::limit_reached() {
     const TrainingOptions& options = session_.options;
     const TrainingProgress& progress = session_.progress;
-    // A signal to one process stops them all.
-    const bool stop = session_.request.stop ? session_.request.stop() : StopSignals::requested();
-    if (session_.processes.all_reduce_max(stop ? 1 : 0) > 0) return "signal";
+    if (stop_requested()) return "signal";
     if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
     if (options.epochs > 0 && progress.epoch >= options.epochs) return "epochs";
     if (options.max_minutes > 0) {
@@ -130,19 +135,24 @@ std::string TrainingLoop::limit_reached() {
     return "";
 }
 
-void TrainingLoop::evaluate() {
+void TrainingLoop::evaluate(const std::function<bool()>& stop) {
     Session::Done& done = session_.done;
     const index_t step = session_.progress.step;
     if (!session_.valid || done.evaluated == step) return;
-    done.evaluated = step;
     session_.log->doing("validation");
-    for (const bool ema : {false, true}) {
-        const Mean mean = mean_bits_per_dim(*session_.trainer, *session_.valid, session_.options.seed, ema);
-        (ema ? done.valid_ema : done.valid_raw) = mean;
+    const auto mean_of_weights = [&](bool ema) {
+        return mean_bits_per_dim(*session_.trainer, *session_.valid, session_.options.seed, ema, stop);
+    };
+    const std::optional<Mean> raw = mean_of_weights(false), averaged = raw ? mean_of_weights(true) : raw;
+    if (!averaged) return;
+    done.evaluated = step;
+    done.valid_raw = raw;
+    done.valid_ema = averaged;
+    for (const auto& [mean, weights] : {std::pair{*raw, "raw"}, {*averaged, "ema"}}) {
         const ScopedTimeout timeout("writing eval.csv");
         const std::string error = mean.error() ? fmt::format("{:.6g}", *mean.error()) : "",
                           row = fmt::format("{},valid,{:.9g},{},{},{}", step, mean.value, error, mean.count,
-                                            ema ? "ema" : "raw");
+                                            weights);
         if (session_.evaluations) session_.retry([&] { session_.evaluations->row(row); });
     }
     session_.request.say(fmt::format("step {:>6}  validation {}, {}", step,
@@ -151,17 +161,16 @@ void TrainingLoop::evaluate() {
     if (!(done.valid_ema->value < done.best_bits_per_dim) || !save()) return;
     done.best_bits_per_dim = done.valid_ema->value;
     const ScopedTimeout timeout("linking a checkpoint");
-    if (session_.processes.is_root())
-        session_.retry([&] { session_.folder.link(session_.folder.best(), step); });
+    if (session_.processes.is_root()) session_.retry([&] { session_.link(session_.folder.best(), step); });
 }
 
 // The sheet is compressed and written by a background thread during later steps. If no thread can be started,
 // wait_for_samples() writes it.
-void TrainingLoop::draw_samples() {
+void TrainingLoop::draw_samples(const std::function<bool()>& stop) {
     Trainer& trainer = *session_.trainer;
     session_.log->doing("samples");
     trainer.use_ema(true);
-    std::optional<SampleSheet> sheet = sample_sheet(trainer.runnable(), session_.options.seed);
+    std::optional<SampleSheet> sheet = sample_sheet(trainer.runnable(), session_.options.seed, stop);
     wait_for_samples();
     if (!sheet) return;
     const index_t step = session_.progress.step;

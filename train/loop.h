@@ -1,6 +1,7 @@
 // The training loop: runs steps until a limit, with evaluations, samples and checkpoints in between.
 #pragma once
 
+#include <functional>
 #include <future>
 #include <string>
 
@@ -27,9 +28,12 @@ class TrainingLoop {
     double minutes();
     // The name of the limit reached, such as "max-steps"; empty if none.
     std::string limit_reached();
+    // Whether a signal, or the caller, asks to end the run: of one process, to end all.
+    bool stop_requested();
     void step_and_log();
-    void evaluate();
-    void draw_samples();
+    // stop: ends the evaluation or the sampling without a result; empty: never.
+    void evaluate(const std::function<bool()>& stop = nullptr);
+    void draw_samples(const std::function<bool()>& stop = nullptr);
     void wait_for_samples();
     // Saves a checkpoint of this step, unless there is one. Returns false if it cannot be written now.
     bool save();

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <fstream>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "data/data_fingerprint.h"
@@ -43,7 +44,8 @@ std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest
     if (has_latest) candidates.push_back(folder.latest());
     const std::optional<index_t> linked = RunFolder::step_of(folder.latest());
     for (const RunFolder::Saved& saved : folder.saved())
-        if (!linked || saved.step < *linked)
+        if (!linked || saved.step < *linked ||
+            (saved.step == *linked && !fs::equivalent(saved.path, folder.latest(), ignored)))
             candidates.push_back(saved.path);  // not checkpoints that the run rolled back from
 
     std::vector<fs::path> damaged;
@@ -85,6 +87,14 @@ std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const Ru
     if (!request.resume) return {};
     if (request.resume_from.empty()) return newest_whole(folder, request);
     const fs::path from = find_checkpoint(request.resume_from);
+    std::error_code ignored;
+    // A run without a checkpoint may be the same one, stopped before its first.
+    const bool holds_checkpoint = !folder.saved().empty() || fs::exists(folder.latest(), ignored);
+    if (fs::exists(from, ignored) && holds_checkpoint && !folder.owns(from))
+        throw InputError(fmt::format(
+            "--resume {}: not a checkpoint of the run in {}; continue that run with --resume auto, or choose another "
+            "--out",
+            from.string(), request.options.out));
     return resumed_run(from, read_checkpoint_info(from), request);
 }
 
@@ -111,8 +121,9 @@ TrainingProgress ResumedRun::progress(const TrainingOptions& now) const {
 
 bool ResumedRun::is_latest_of(const RunFolder& folder) const {
     std::error_code ignored;
-    return fs::equivalent(folder.latest(), from, ignored) &&
-           fs::equivalent(folder.checkpoint(checkpoint.progress.step), from, ignored);
+    const index_t step = checkpoint.progress.step;
+    return (fs::equivalent(folder.latest(), from, ignored) || RunFolder::step_of(folder.latest()) == step) &&
+           fs::equivalent(folder.checkpoint(step), from, ignored);
 }
 
 double ResumedRun::epoch_images() const {
@@ -180,8 +191,7 @@ void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data,
 
 Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {
     Evaluated found;
-    std::error_code ignored;
-    const bool has_best = fs::exists(folder.best(), ignored);
+    std::vector<std::pair<index_t, double>> averaged;  // steps, and bits/dim of EMA weights
     std::ifstream rows(folder.evaluations());
     for (std::string row; std::getline(rows, row);) {
         std::string_view rest = row;
@@ -207,10 +217,25 @@ Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {
             !read(mean.count))
             continue;
         const std::string_view weights = cell();
-        if (weights != "ema" && weights != "raw") continue;
+        if ((weights != "ema" && weights != "raw") || step > at_step) continue;
         const bool ema = weights == "ema";
-        if (ema && has_best) found.best_bits_per_dim = std::min(found.best_bits_per_dim, mean.value);
+        if (ema) averaged.emplace_back(step, mean.value);
         if (step == at_step) (ema ? found.ema : found.raw) = mean;
+    }
+    // After the run went back, best.h5 may point to a checkpoint that the run is about to replace.
+    std::error_code ignored;
+    found.best_step = RunFolder::step_of(folder.best());
+    const bool has_best =
+        fs::exists(folder.best(), ignored) && (!found.best_step || *found.best_step <= at_step);
+    const auto is_candidate = [&](index_t step) {
+        return has_best ? !found.best_step || step == *found.best_step
+                        : fs::exists(folder.checkpoint(step), ignored);
+    };
+    if (!has_best) found.best_step.reset();
+    for (const auto& [step, bits_per_dim] : averaged) {
+        if (!is_candidate(step) || !(bits_per_dim < found.best_bits_per_dim)) continue;
+        found.best_bits_per_dim = bits_per_dim;
+        if (!has_best) found.best_step = step;
     }
     return found;
 }

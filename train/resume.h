@@ -29,8 +29,8 @@ struct ResumedRun {
 };
 // The checkpoint to resume from; empty to start a new run. In the run's own folder that is latest.h5, or if
 // it is damaged or missing the newest valid checkpoint, with a warning. Throws InputError if the folder has a
-// run but the request is for a new one, if the requested file is not a checkpoint, or if the folder has
-// checkpoints but none is valid.
+// run but the request is for a new one or for a checkpoint of another run, if the requested file is not a
+// checkpoint, or if the folder has checkpoints but none is valid.
 std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const RunFolder& folder);
 
 // The data set of the run in `folder`, whose config.toml has these options. If the file does not exist there,
@@ -51,8 +51,10 @@ void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data,
 // Results up to a checkpoint: validation bits/dim from eval.csv.
 struct Evaluated {
     std::optional<Mean> raw, ema;  // at the checkpoint's step
-    // Of EMA weights, over all evaluations, if best.h5 exists.
-    double best_bits_per_dim = std::numeric_limits<double>::infinity();
+    // The step of best.h5, or of the best remaining checkpoint if best.h5 is missing or of a later step. Empty
+    // if there is none, or best.h5 is a file of unknown step.
+    std::optional<index_t> best_step;
+    double best_bits_per_dim = std::numeric_limits<double>::infinity();  // of that checkpoint's EMA weights
 };
 Evaluated read_evaluations(const RunFolder& folder, index_t step);
 

@@ -30,8 +30,8 @@ struct RunRequest {
     bool verbose = false;                          // with options.tune: print cuDNN's result for each engine
     bool terminal = false;        // stderr is one: a progress line instead of a line per logged step
     bool answer_signals = false;  // the first signal to stop is answered on stderr
-    // Called before every step, on the thread of the run: returns whether to end it with a checkpoint. Empty:
-    // signals decide (train/stop_signals.h).
+    // Called before every step, and during validation and sampling between steps, on the thread of the
+    // run: returns whether to end it with a checkpoint. Empty: signals decide (train/stop_signals.h).
     std::function<bool()> stop;
     // Called on root with every row of metrics.csv and the names of its columns.
     std::function<void(const std::string& columns, const std::string& cells)> metrics;

@@ -102,6 +102,12 @@ void make_folder(const fs::path& folder) {
         throw InputError(fmt::format("{}: cannot create the folder: {}", folder.string(), failed.message()));
 }
 
+// Whether an error means that the file system does not have links.
+bool means_unsupported(const std::error_code& error) {
+    return error == std::errc::operation_not_permitted || error == std::errc::operation_not_supported ||
+           error == std::errc::not_supported || error == std::errc::function_not_supported;
+}
+
 // Appends text completely or not at all; returns false, with errno, on failure.
 bool append(const fs::path& path, const std::string& text) {
     const ScopedTimeout timeout("writing the run's files");
@@ -205,6 +211,12 @@ bool RunFolder::holds_run() const {
            fs::exists(checkpoints(), ignored);
 }
 
+bool RunFolder::owns(const fs::path& checkpoint) const {
+    std::error_code ignored;
+    return fs::equivalent(fs::weakly_canonical(checkpoint, ignored).parent_path(), checkpoints(), ignored) ||
+           fs::equivalent(checkpoint, latest(), ignored) || fs::equivalent(checkpoint, best(), ignored);
+}
+
 void RunFolder::make() const {
     make_folder(path_);
 }
@@ -238,15 +250,28 @@ void RunFolder::write_report(const fs::path& file, const std::string& text) cons
     write_text(file, text);
 }
 
-void RunFolder::link(const fs::path& link, index_t step) const {
+LinkKind RunFolder::link(const fs::path& link, index_t step) const {
     const ScopedTimeout timeout("writing the run's files");
     // Create a new link and rename it, so that one always exists.
-    const fs::path temporary = link.string() + ".new";
+    const fs::path temporary = link.string() + ".new", target = checkpoint(step);
+    LinkKind kind = LinkKind::symbolic;
     std::error_code failed;
     fs::remove(temporary, failed);
-    fs::create_symlink(checkpoint(step).lexically_relative(path_), temporary, failed);
+    fs::create_symlink(target.lexically_relative(path_), temporary, failed);
+    if (means_unsupported(failed)) {
+        kind = LinkKind::hard;
+        fs::create_hard_link(target, temporary, failed);
+        if (failed) {
+            kind = LinkKind::copy;
+            write_atomically(temporary, [&](const fs::path& file) {
+                fs::copy_file(target, file, fs::copy_options::overwrite_existing, failed);
+            });
+        }
+    }
     if (!failed) fs::rename(temporary, link, failed);
     if (failed) throw Error(fmt::format("{}: cannot create the link: {}", link.string(), failed.message()));
+    if (kind == LinkKind::hard) fs::remove(temporary, failed);  // renaming does nothing if both are one file
+    return kind;
 }
 
 std::vector<RunFolder::Saved> RunFolder::saved() const {
@@ -261,7 +286,16 @@ std::vector<RunFolder::Saved> RunFolder::saved() const {
 
 std::optional<index_t> RunFolder::step_of(const fs::path& link) {
     std::error_code ignored;
-    return step_of_name(fs::read_symlink(link, ignored).filename().string());
+    if (fs::is_symlink(link, ignored))
+        return step_of_name(fs::read_symlink(link, ignored).filename().string());
+    if (!fs::is_regular_file(link, ignored)) return {};
+    for (const Saved& saved : RunFolder(link.parent_path()).saved())
+        if (fs::equivalent(saved.path, link, ignored)) return saved.step;
+    try {
+        return read_checkpoint_info(link).progress.step;
+    } catch (const Error&) {
+        return {};
+    }
 }
 
 void RunFolder::prune(int keep, index_t previous, index_t step) const {
@@ -288,7 +322,7 @@ void RunFolder::go_back_to(index_t step) const {
     std::error_code ignored;
     if (fs::exists(checkpoint(step), ignored))
         link(latest(), step);
-    else if (fs::is_symlink(latest(), ignored))
+    else if (fs::is_symlink(latest(), ignored) || step_of(latest()) > step)
         fs::remove(latest(), ignored);  // back to the beginning
     if (const auto best_step = step_of(best()); best_step && *best_step > step) fs::remove(best(), ignored);
     for (const Saved& one : saved())

@@ -37,6 +37,9 @@ class CsvLog {
 // An absolute name for config.toml and checkpoints. Returns the name unchanged if there is none in UTF-8.
 std::string absolute_name(const std::string& name);
 
+// How a link to a checkpoint was made: on file systems without symbolic links as a hard link, or else as a copy.
+enum class LinkKind { symbolic, hard, copy };
+
 class RunFolder {
   public:
     explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
@@ -45,6 +48,8 @@ class RunFolder {
 
     // Whether the folder contains files of a run.
     bool holds_run() const;
+    // Whether a file is one of the run's checkpoints, or a link to one.
+    bool owns(const std::filesystem::path& checkpoint) const;
     // Creates the folder. Throws InputError if that fails.
     void make() const;
     // Creates the folder and its subfolders, and removes temporary files of killed processes. Throws
@@ -68,7 +73,7 @@ class RunFolder {
     void write_report(const std::filesystem::path& file, const std::string& text) const;
 
     // Links latest.h5 or best.h5 to the checkpoint of a step.
-    void link(const std::filesystem::path& link, index_t step) const;
+    LinkKind link(const std::filesystem::path& link, index_t step) const;
     // After saving at `step`, removes all earlier checkpoints except the newest `keep` and those that
     // latest.h5 and best.h5 point to. previous: the step that the run saved before, or began at. If the user
     // rolled the run back by hand, older checkpoints may exist after `previous`: those up to `step` are
@@ -81,7 +86,8 @@ class RunFolder {
         std::filesystem::path path;
     };
     std::vector<Saved> saved() const;
-    // The step that a link points to, by name; empty if it does not link to a step-*.h5.
+    // The step of latest.h5 or best.h5: by the name that a symbolic link points to, or of the checkpoint that
+    // it is. Empty if there is none.
     static std::optional<index_t> step_of(const std::filesystem::path& link);
     // Renames an unreadable file to NAME.damaged; returns the new name.
     std::filesystem::path set_aside(const std::filesystem::path& file) const;

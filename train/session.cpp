@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "data/data_fingerprint.h"
 #include "inference/message_text.h"
@@ -203,7 +204,9 @@ void Session::open_files() {
             fs::rename(folder.latest(), checkpoint, ignored);
             if (!ignored) resumed_->from = checkpoint;
         }
-        if (fs::equivalent(checkpoint, resumed_->from, ignored)) folder.link(folder.latest(), progress.step);
+        if (fs::equivalent(checkpoint, resumed_->from, ignored) ||
+            (folder.owns(resumed_->from) && fs::exists(checkpoint, ignored)))  // best.h5 may be a copy
+            link(folder.latest(), progress.step);
     }
     log->open(folder, progress.step, lock_);
     evaluations.emplace(folder.evaluations(), "step,split,bpd,stderr,images,weights", progress.step, &lock_);
@@ -215,13 +218,36 @@ void Session::restore_done(bool saved) {
         bool saved;
         Evaluated evaluated;
     } known = {saved, {}};
-    if (processes.is_root()) known.evaluated = read_evaluations(folder, progress.step);
+    if (processes.is_root()) {
+        known.evaluated = read_evaluations(folder, progress.step);
+        if (mode_ == Mode::train) relink_best(known.evaluated.best_step);
+    }
     processes.broadcast(sizeof(known), &known);
     done.saved = known.saved ? progress.step : -1;
     done.best_bits_per_dim = known.evaluated.best_bits_per_dim;
     done.valid_raw = known.evaluated.raw;
     done.valid_ema = known.evaluated.ema;
     done.evaluated = done.valid_ema && done.valid_raw ? progress.step : -1;
+}
+
+void Session::link(const fs::path& name, index_t step) {
+    const LinkKind kind = folder.link(name, step);
+    if (kind == LinkKind::symbolic || std::exchange(reported_links_, true)) return;
+    request.warn(fmt::format(
+        "{}: its file system does not support symbolic links; latest.h5 and best.h5 are {} checkpoints",
+        options.out, kind == LinkKind::hard ? "hard links to" : "copies of"));
+}
+
+void Session::relink_best(std::optional<index_t> step) {
+    if (RunFolder::step_of(folder.best()) == step) return;
+    const ScopedTimeout timeout("linking a checkpoint");
+    retry([&] {
+        std::error_code ignored;
+        if (step)
+            link(folder.best(), *step);
+        else
+            fs::remove(folder.best(), ignored);
+    });
 }
 
 bool Session::save() {
@@ -253,7 +279,7 @@ void Session::write_checkpoint() {
     config["data_set"] = data_;
     save_checkpoint(folder.checkpoint(progress.step), config, progress, to_json(progress),
                     trainer->glow().parameters(), backend->exec(), trainer->weights());
-    folder.link(folder.latest(), progress.step);
+    link(folder.latest(), progress.step);
     folder.prune(options.keep, done.saved >= 0 ? done.saved : beginning_.step, progress.step);
 }
 

@@ -33,6 +33,8 @@ class Session {
     // Writes a checkpoint of progress.step and links latest.h5 to it. Returns false if it cannot be written
     // now.
     bool save();
+    // Links latest.h5 or best.h5 to the checkpoint of a step. Root only.
+    void link(const std::filesystem::path& name, index_t step);
     // Saves a state every N steps of flow from now on, also when resumed.
     void save_more_states(index_t anchor_every);
 
@@ -84,12 +86,15 @@ class Session {
     void open_files();
     void load_weights();
     void write_checkpoint();
+    // Makes best.h5 point to a step if it does not yet; removes it if there is none.
+    void relink_best(std::optional<index_t> step);
     bool is_fresh() const { return !resuming_ && request.init_from.empty(); }
 
     const Mode mode_;
     Communicator alone_;
     TrainingOptions configured_;      // as stored in config.toml
     std::unique_ptr<FileLock> lock_;  // on the folder; root only
+    bool reported_links_ = false;
     std::optional<StopSignals> signals_;
     nlohmann::ordered_json data_;  // fingerprint of the data set; root only
     index_t train_images_ = 0;

@@ -1,6 +1,9 @@
 // Validation during training: mean bits/dim.
 #pragma once
 
+#include <functional>
+#include <optional>
+
 #include "data/dataset.h"
 #include "inference/inference.h"
 #include "train/step.h"
@@ -8,7 +11,9 @@
 namespace glow {
 
 // Mean bits/dim of all images with raw or averaged weights. Collective: each process evaluates its slice; all
-// return the same result.
-Mean mean_bits_per_dim(Trainer& trainer, const SplitImages& images, std::uint64_t seed, bool ema);
+// return the same result. stop: asked before every batch, with the same answer on all processes; true ends
+// the evaluation without a result.
+std::optional<Mean> mean_bits_per_dim(Trainer& trainer, const SplitImages& images, std::uint64_t seed,
+                                      bool ema, const std::function<bool()>& stop = nullptr);
 
 }  // namespace glow

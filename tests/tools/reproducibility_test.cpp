@@ -151,6 +151,30 @@ TEST_F(Commands, ResumesFromAnyCheckpoint) {
     EXPECT_EQ(CheckpointEdit(folder / "fresh/latest.h5").step, 2);
 }
 
+TEST_F(Commands, RefusesCheckpointOfAnotherRun) {
+    make_run("run", 3, {"--checkpoint-every", "1"});
+    make_run("other", 2);
+    const std::string rows = read_bytes(folder / "run/metrics.csv");
+    for (const std::string from : {"other", "other/latest.h5", "other/checkpoints/step-00000002.h5"})
+        expect_error(train(run_words("run", 4) + Words{"--resume", from}), 2,
+                     "not a checkpoint of the run in run; continue that run with --resume auto, or choose");
+    EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), rows);
+    std::filesystem::create_symlink("run/checkpoints/step-00000002.h5", folder / "link.h5");
+    for (const std::string from : {"link.h5", "run/best.h5", "run", "run/../run/latest.h5"})
+        make_run("run", 3, {"--resume", from});
+}
+
+// The checkpoint that best.h5 pointed to is overwritten after the run went back behind it.
+TEST_F(Commands, BestCheckpointAfterGoingBack) {
+    const Words options = {"--checkpoint-every", "1", "--keep", "9"};
+    make_run("run", 6, options);
+    EXPECT_EQ(CheckpointEdit(folder / "run/best.h5").step, 6);
+    write_bytes(folder / "run/eval.csv",
+                "step,split,bpd,stderr,images,weights\n2,valid,1,0.1,6,ema\n6,valid,0.9,0.1,6,ema\n");
+    make_run("run", 6, options + Words{"--resume", "run/checkpoints/step-00000003.h5"});
+    EXPECT_EQ(CheckpointEdit(folder / "run/best.h5").step, 2);
+}
+
 TEST_F(Commands, InitFromUsesRawWeightsOnly) {
     make_run("run", 5);
     make_run("new", 1, {"--init-from", "run", "--lr", "0"});

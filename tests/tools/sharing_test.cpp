@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "data/formats/file_lock.h"
+#include "data/formats/png.h"
 #include "tests/tools/run_fixture.h"
 
 namespace glow {
@@ -142,6 +143,45 @@ TEST_F(SharedFolder, WarnsOnceWithoutLocks) {
     for (const std::string& name : all_files())
         EXPECT_TRUE(name.find(".lock") == std::string::npos || name.find("run11") != std::string::npos)
             << name;
+}
+
+// latest.h5 and best.h5 are then hard links, or copies.
+TEST_F(SharedFolder, RunsWithoutSymbolicLinks) {
+    const Words options = {"--checkpoint-every", "2", "--keep",         "2",
+                           "--eval-every",       "3", "--sample-every", "0"};
+    make_run("whole", 9, options);
+    setenv("LD_PRELOAD", GLOW_NO_LINKS, 1);
+    for (const std::string kind : {"hard links to", "copies of"}) {
+        const std::string out = kind.substr(0, kind.find(" "));
+        if (kind == "copies of") setenv("GLOW_NO_HARD_LINKS", "1", 1);
+        const auto run_to = [&](int steps, const Words& more, const std::string& warning) {
+            const Outcome outcome = train(run_words(out, steps) + options + Words{"--quiet"} + more);
+            EXPECT_EQ(outcome.code, 0) << outcome.err;
+            EXPECT_NE(outcome.err.find(warning), std::string::npos) << outcome.err;
+            EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, steps);
+        };
+        const std::string told = out +
+                                 ": its file system does not support symbolic links; latest.h5 and "
+                                 "best.h5 are " +
+                                 kind + " checkpoints\n";
+        run_to(6, {}, told);
+        EXPECT_LE(std::distance(fs::directory_iterator(folder / out / "checkpoints"), {}), 3);
+        run_to(9, {"--resume"}, told);
+        run_to(9, {"--resume"}, "");
+        expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
+        expect_equal_weights(out + "/best.h5", "whole/best.h5");
+        EXPECT_EQ(read_bytes(folder / out / "eval.csv"), read_bytes(folder / "whole/eval.csv"));
+        // Damaged, with the checkpoint of the same step if it is a hard link.
+        fs::resize_file(folder / out / "latest.h5", 100);
+        run_to(9, {"--resume"},
+               kind == "copies of" ? "resuming from copies/checkpoints/step-00000009.h5"
+                                   : "resuming from hard/checkpoints/step-00000008.h5");
+        expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
+        run_to(9, {"--resume", out + "/best.h5"}, "");
+        for (const std::string& name : all_files()) EXPECT_EQ(name.find(".new"), std::string::npos) << name;
+    }
+    unsetenv("LD_PRELOAD");
+    unsetenv("GLOW_NO_HARD_LINKS");
 }
 
 // ---- Two processes, one output -------------------------------------------------------------------
@@ -469,6 +509,42 @@ TEST_F(SharedFolder, ClosedOutputFailsQuietly) {
     }
     close(ends[1]);
     EXPECT_TRUE(fs::exists(folder / "s.png"));
+}
+
+// Files must not take the place of closed descriptors, or messages would be written into them.
+TEST_F(SharedFolder, ClosedDescriptorsKeepFilesIntact) {
+    fs::create_directory(folder / "photos");
+    for (int n = 0; n < 40; ++n) {
+        const std::string number = std::to_string(n);
+        write_png(folder / "photos" / (number + ".png"),
+                  {8, 8, 3, std::vector<std::uint8_t>(8 * 8 * 3, static_cast<std::uint8_t>(n))});
+        // each is a warning of more than 100 characters
+        write_bytes(folder / "photos" / (std::string(100, 'x') + number + ".png"), "no picture");
+    }
+    const std::string data = "exec " GLOW_DATA_PROGRAM " images photos --size 8 --valid 0 --test 0 -o ";
+    ASSERT_EQ(shell(data + "open.h5 2>/dev/null").code, 0);
+    const std::string expected = read_bytes(folder / "open.h5");
+    int number = 0;
+    // The exit status is 1 if the result cannot be printed, as above.
+    for (const auto& [closed, status] : {std::pair<std::string, int>{"<&-", 0},
+                                         {">&-", 1},
+                                         {"2>&-", 0},
+                                         {"<&- >&-", 1},
+                                         {"<&- 2>&-", 0},
+                                         {">&- 2>&-", 1},
+                                         {"<&- >&- 2>&-", 1}}) {
+        const std::string name = std::to_string(number++);
+        shell(data + name + ".h5 " + closed);
+        EXPECT_TRUE(read_bytes(folder / (name + ".h5")) == expected) << closed;
+        const Outcome run = shell("exec " + joined(Words{GLOW_TRAIN_PROGRAM} + run_words(name, 4)) +
+                                  "--sample-every 1 --checkpoint-every 1 --eval-every 2 " + closed);
+        EXPECT_EQ(run.code, status) << closed << ": " << run.err;
+        EXPECT_EQ(read_csv(folder / name / "metrics.csv").size(), 4u) << closed;
+        EXPECT_EQ(read_csv(folder / name / "eval.csv").size(), 4u) << closed;
+        EXPECT_EQ(CheckpointEdit(folder / name / "latest.h5").step, 4) << closed;
+        for (const auto& sheet : fs::directory_iterator(folder / name / "samples"))
+            EXPECT_NO_THROW(read_png(sheet.path())) << closed;
+    }
 }
 
 }  // namespace

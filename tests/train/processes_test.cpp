@@ -238,6 +238,52 @@ TEST(DistributedTrainer, AllRanksRollBack) {
     g_processes->barrier();
 }
 
+// A stop that only the last process asks for, in the middle of a validation. The processes have different
+// numbers of validation images and micro-batches, or none.
+TEST(DistributedTrainer, AllRanksStopDuringValidation) {
+    const TemporaryFolder own;
+    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
+    if (g_processes->is_root()) {
+        DatasetInfo info;
+        info.H = info.W = 8;
+        info.C = 3;
+        DatasetWriter writer(folder / "d.h5", info);
+        const Images images(40, small_options(8, 8).model, 7);
+        writer.append("train", 33, images.pixels.data(), nullptr);
+        writer.append("valid", 7, images.pixels.data() + 33 * 8 * 8 * 3, nullptr);
+        writer.commit();
+    }
+    g_processes->barrier();
+    for (const index_t batch : {3, 8}) {
+        RunRequest request;
+        request.options = small_options(8, 8, 3, 2, 2, 8);
+        request.options.data = (folder / "d.h5").string();
+        request.options.out = (folder / ("run" + std::to_string(batch))).string();
+        request.options.batch = batch;
+        request.options.threads = 1;
+        request.options.max_steps = 4;
+        request.options.eval_every = {2, false};
+        request.options.sample_every = {2, false};
+        request.processes = g_processes;
+        bool validates = false;
+        int asked = 0;
+        request.before_step = [&](index_t t, Trainer&) { validates = t == 2; };
+        request.stop = [&] {
+            return validates && ++asked >= 2 && g_processes->rank() == g_processes->size() - 1;
+        };
+        const RunResult stopped = run_training(request);
+        EXPECT_EQ(stopped.ended, "signal");
+        EXPECT_EQ(stopped.progress.step, 2);
+        EXPECT_FALSE(stopped.valid_ema);
+        request.resume = true;
+        request.stop = nullptr;
+        const RunResult rest = run_training(request);
+        EXPECT_EQ(rest.progress.step, 4);
+        EXPECT_TRUE(rest.valid_ema);
+        g_processes->barrier();
+    }
+}
+
 }  // namespace
 }  // namespace glow
 

@@ -372,6 +372,41 @@ TEST_F(Recovery, UnreadableImagesLeaveACheckpoint) {
     EXPECT_GE(CheckpointEdit(folder / "run/latest.h5").step, 3);
 }
 
+// A stop during validation or sampling drops their result, and keeps the step.
+TEST_F(Recovery, StopsDuringValidationAndSampling) {
+    const auto small_batches = [this](const std::string& out) {
+        RunRequest run = request(out, 6);
+        run.options.micro_batch = 2;  // 3 batches of validation images for each set of weights
+        return run;
+    };
+    run_training(small_batches("good"));
+    for (const bool validates : {true, false}) {
+        const std::string out = validates ? "validation" : "samples";
+        RunRequest run = small_batches(out);
+        run.options.checkpoint_every = {0, false};
+        run.options.eval_every = {validates ? 3.0 : 0.0, false};
+        run.options.sample_every = {validates ? 0.0 : 3.0, false};
+        const auto asked = std::make_shared<int>(-1);  // since step 3
+        run.before_step = [=](index_t t, Trainer&) {
+            if (t == 3) *asked = 0;
+        };
+        run.stop = [=] { return *asked >= 0 && ++*asked >= 5; };
+        const RunResult result = run_training(run);
+        EXPECT_EQ(result.ended, "signal");
+        EXPECT_EQ(*asked, 6);  // once more before the next step
+        EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, 3);
+        EXPECT_EQ(rows(out + "/eval.csv").size(), 1u);
+        EXPECT_TRUE(std::filesystem::is_empty(folder / out / "samples"));
+        EXPECT_FALSE(result.valid_ema || result.valid_raw);
+        RunRequest rest = small_batches(out);
+        rest.resume = true;
+        EXPECT_TRUE(run_training(rest).valid_ema);
+        const CheckpointEdit a(folder / out / "latest.h5"), b(folder / "good/latest.h5");
+        for (const auto& [name, tensor] : a.tensors)
+            EXPECT_EQ(tensor.values, b.tensors.at(name).values) << name;
+    }
+}
+
 // --verbose: what cuDNN says about each engine that --tune tries, or why there is no cuDNN.
 TEST_F(Recovery, VerboseRunReportsEngines) {
     if (!cuda_problem().empty()) GTEST_SKIP() << cuda_problem();

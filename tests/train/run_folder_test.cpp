@@ -2,6 +2,7 @@
 #include "train/run_folder.h"
 
 #include "tests/train/training.h"
+#include "train/resume.h"
 
 namespace glow {
 namespace {
@@ -137,6 +138,38 @@ TEST_F(RunFolderTest, PruningHandlesLongerNames) {
     for (const index_t step : {99999998, 99999999, 100000000}) save(step);
     run.prune(2, kLate, kLate);
     EXPECT_EQ(kept(), (std::vector<std::string>{"step-100000000.h5", "step-99999999.h5"}));
+}
+
+// best.h5 and the bits/dim to beat, also after the run has been taken back to an earlier step.
+TEST_F(RunFolderTest, FindsBestCheckpointUpToAStep) {
+    std::string rows = "step,split,bpd,stderr,images,weights\n";
+    for (const auto& [step, bits] :
+         {std::pair<index_t, const char*>{2, "4.5"}, {4, "4.25"}, {6, "4.75"}, {8, "4"}}) {
+        rows += std::to_string(step) + ",valid," + bits + ",0.1,6,ema\n";
+        rows += std::to_string(step) + ",valid,1,0.1,6,raw\n";
+        save(step);
+    }
+    write_bytes(run.evaluations(), rows);
+    const auto expect_best = [&](index_t at_step, std::optional<index_t> step, double bits_per_dim) {
+        const Evaluated found = read_evaluations(run, at_step);
+        EXPECT_EQ(found.best_step, step) << at_step;
+        EXPECT_EQ(found.best_bits_per_dim, bits_per_dim) << at_step;
+    };
+    constexpr double kNone = std::numeric_limits<double>::infinity();
+    run.link(run.best(), 8);
+    expect_best(8, 8, 4);
+    expect_best(6, 4, 4.25);
+    std::filesystem::remove(run.checkpoint(4));  // as with --keep
+    expect_best(7, 2, 4.5);
+    expect_best(1, {}, kNone);
+    run.link(run.best(), 6);  // step 4 could not be saved, so 6 was the best of what there is
+    expect_best(7, 6, 4.75);
+    run.link(run.best(), 4);  // dangling
+    expect_best(6, 2, 4.5);
+    std::filesystem::remove(run.best());
+    expect_best(6, 2, 4.5);
+    write_bytes(run.best(), "unknown");
+    expect_best(6, {}, 4.25);
 }
 
 TEST_F(RunFolderTest, DetectsExistingRun) {
