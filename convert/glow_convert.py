@@ -265,6 +265,8 @@ def main():
     except (InputError, OutputRefused) as error:
         print("glow_convert: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except BrokenPipeError:  # of stdout; end_with is silent
+        raise
     except (OSError, MemoryError) as error:
         print("glow_convert: error:", " ".join(str(error).split()), file=sys.stderr)
         return 1
