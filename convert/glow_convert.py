@@ -57,7 +57,8 @@ def import_foreign(kind, arguments):
                   permutation=arguments.permutation or "invconv", coupling="affine", coupling_scale="sigmoid", edge_bias=True, learn_top=True, y_cond=False,
                   n_classes=0, weight_y=0.0, dequant_depth=0, dequant_width=32)
     try:
-        imported = FOREIGN[kind](source, config)
+        with np.errstate(all="ignore"):  # check() refuses what is not finite
+            imported = FOREIGN[kind](source, config)
     except (ValueError, IndexError) as error:  # both bases of NumPy's AxisError
         raise InputError(f"{arguments.input}: a tensor's shape does not match the layout: {error}") from None
     source.finish()

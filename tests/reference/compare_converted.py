@@ -263,6 +263,7 @@ def openai_refusals(folder):
         ("a P with a row twice", lu | {P: np.repeat(lu[P][:1], len(lu[P]), axis=0)}, (), "not a permutation matrix"),
         ("a sign of 0.5", lu | {sign: 0.5 * lu[sign]}, (), "other than 1 or -1"),
         ("a factor of another shape", lu | {"model/1/0/invconv/U": np.eye(23)}, (), "expected [24, 24]"),
+        ("a factor that overflows", lu | {"model/1/0/invconv/log_S": lu["model/1/0/invconv/log_S"] + 1000}, (), "invconv/weight has a value that is not finite"),
         ("a factor is missing", without(lu, "model/1/0/invconv/log_S"), (), "log_S is missing"),
         ("an unknown tensor", weights | {"model/0/0/f1/l_1/W_1": np.ones(3)}, (), "not part of our model"),
         ("a tensor twice", weights | {trainable[0].removeprefix("model/"): weights[trainable[0]]}, (), "appears twice"),
