@@ -120,7 +120,8 @@ def read_checkpoint(path, ema):
         raise InputError(f"{path}: no such checkpoint")
     try:
         with h5py.File(path, "r") as f:
-            if f.attrs.get("format") not in ("glow-checkpoint", b"glow-checkpoint"):
+            kind = f.attrs.get("format")
+            if not isinstance(kind, (str, bytes)) or kind not in ("glow-checkpoint", b"glow-checkpoint"):
                 raise InputError(f"{path}: not a checkpoint")
             config = parse_config(f.attrs["config"], path)
             params = {}

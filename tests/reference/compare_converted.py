@@ -344,6 +344,8 @@ def refusals(folder):
         outside.attrs.update(f.attrs)
         for tree in ("params", "ema"):
             f.copy("params", outside, tree)
+        with h5py.File(folder / "format.h5", "w") as other:
+            other.attrs["format"] = np.arange(3)
         outside["params/odd"] = outside["ema/odd"] = np.ones(3)
     odd, short = dict(state), dict(state)
     odd["flow.layers.1.actnorm.bias"] = np.full_like(odd["flow.layers.1.actnorm.bias"], np.nan)
@@ -396,6 +398,7 @@ def refusals(folder):
         ("a diagonal of 0", ["--from", "npz", stored("invconv_lu", f"{step}/invconv/log_diag", lambda logs: logs - 1e4)], "the matrix of level0/step0/invconv is singular"),
         ("a diagonal that overflows", ["--from", "npz", stored("invconv_lu", f"{step}/invconv/log_diag", lambda logs: logs + 1e4)], "is singular"),
         ("a tensor outside of the layers", ["--to", "npz", folder / "outside.h5"], "odd is not part of the model"),
+        ("a format of numbers", ["--to", "npz", folder / "format.h5"], "not a checkpoint"),
         ("a name that is too long", ["--to", "npz", folder / "c.h5", "-o", folder / ("x" * 300 + ".npz")], "File name too long"),
         ("an input whose name is too long", ["--from", "npz", folder / ("x" * 300)], "cannot be read: File name too long"),
         ("not ours", ["--from", "npz", folder / "whole.npz"], "configuration"),
