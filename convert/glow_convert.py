@@ -15,10 +15,12 @@ Exit status: 0 done, 1 failure while writing, 2 bad usage, or weights that our m
 """
 
 import argparse
+import importlib.metadata
 import io
 import json
 import math
 import os
+import platform
 import re
 import sys
 from pathlib import Path
@@ -55,7 +57,8 @@ def import_foreign(kind, arguments):
                   permutation=arguments.permutation or "invconv", coupling="affine", coupling_scale="sigmoid", edge_bias=True, learn_top=True, y_cond=False,
                   n_classes=0, weight_y=0.0, dequant_depth=0, dequant_width=32)
     try:
-        imported = FOREIGN[kind](source, config)
+        with np.errstate(all="ignore"):  # check() refuses what is not finite
+            imported = FOREIGN[kind](source, config)
     except (ValueError, IndexError) as error:  # both bases of NumPy's AxisError
         raise InputError(f"{arguments.input}: a tensor's shape does not match the layout: {error}") from None
     source.finish()
@@ -64,7 +67,7 @@ def import_foreign(kind, arguments):
     config["weight_y"] = weight_of_classifier(arguments.weight_y, "classifier/weight" in imported.params)
     check_values(config, arguments.input)
     trees = {"params": check(config, imported.params)}
-    trees |= {tree: check(config, tensors, True, f"{tree}: ") for tree, tensors in imported.trees.items() if tensors}
+    trees |= {tree: check(config, tensors, tree) for tree, tensors in imported.trees.items() if tensors}
     images = imported.step * arguments.batch
     counters = {"step": imported.step, "images_seen": images, "epoch": images / EPOCH_IMAGES}
     return config, trees, counters, imported.notes
@@ -94,7 +97,7 @@ def import_ours(kind, arguments):
 
 
 def size_of(text):
-    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    match = re.fullmatch(r"0*([0-9]{1,5})(?:x0*([0-9]{1,5}))?", text)
     if not match:
         raise InputError(f"--size {text}: expected S or HxW in pixels")
     size = int(match[1]), int(match[2] or match[1])
@@ -117,12 +120,7 @@ def export_onnx(arguments, config, params):
         size = None if arguments.size == "any" else size_of(arguments.size)
     if size:
         check_size(size, config)
-    if sum(value.nbytes for value in params.values()) > 0.99 * 2**31:
-        raise InputError("the weights exceed the 2 GiB of an ONNX file")
-    try:
-        model = onnx_model(config, params, arguments.what, size, arguments.dequant == "input", arguments.state)
-    except np.linalg.LinAlgError:
-        raise InputError("a 1x1 convolution is singular: the model has no inverse") from None
+    model = onnx_model(config, params, arguments.what, size, arguments.dequant == "input", arguments.state)
     return lambda temporary: Path(temporary).write_bytes(model.SerializeToString())
 
 
@@ -211,14 +209,20 @@ def run(arguments):
         names = {"ema": "averages", "optimizer/m": "moments"}
         with_ = " and ".join(name for tree, name in names.items() if tree in trees)
         text += f"; {with_}" * bool(with_) + f"; step {counters['step']}" * bool(counters["step"])
-    for note in notes:
+    for note in [] if arguments.quiet else notes:
         print("glow_convert: note:", note, file=sys.stderr)
     print(json.dumps(result) if arguments.json else text)
 
 
+def word(text):
+    if not text:
+        raise argparse.ArgumentTypeError("expected a value, found an empty one: is a variable on the command line not set?")
+    return text
+
+
 def weight(text):
     try:
-        value = float(text)
+        value = float(word(text))
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1e6:
@@ -226,10 +230,13 @@ def weight(text):
     return value
 
 
-def whole_number(text):
-    if not re.fullmatch(r"[1-9]\d{0,8}", text):
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1 on")
-    return int(text)
+def whole_number(low, high):
+    def parse(text):
+        if not re.fullmatch(r"0*[0-9]{1,9}", word(text)) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text}: expected a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
 
 
 class Parser(argparse.ArgumentParser):
@@ -237,34 +244,45 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (glow_convert --help lists the options)")
 
 
+def version_text():
+    versions = {"Python": platform.python_version(), "NumPy": np.__version__, "h5py": h5py.__version__, "HDF5": h5py.version.hdf5_version}
+    try:
+        versions["onnx"] = importlib.metadata.version("onnx")
+    except importlib.metadata.PackageNotFoundError:  # needed by --to onnx alone
+        pass
+    return "\n".join([f"glow_convert {VERSION}", *(f"{name:<9}{version}" for name, version in versions.items())])
+
+
 def main():
     parser = Parser("glow_convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", help="the file to convert, or a run folder (its latest checkpoint)")
-    parser.add_argument("--from", dest="source", choices=[*FOREIGN, "npz", "safetensors"], help="source format of the weights")
-    parser.add_argument("--to", dest="target", choices=["npz", "safetensors", "onnx"], help="format to convert our checkpoint to")
-    parser.add_argument("-o", "--output", required=True)
-    parser.add_argument("--size", help="image size S or HxW, which foreign files do not store (default 32); with --to onnx: the size of "
+    parser.add_argument("input", type=word, help="the file to convert, or a run folder (its latest checkpoint)")
+    parser.add_argument("--from", dest="source", type=word, choices=[*FOREIGN, "npz", "safetensors"], help="source format of the weights")
+    parser.add_argument("--to", dest="target", type=word, choices=["npz", "safetensors", "onnx"], help="format to convert our checkpoint to")
+    parser.add_argument("-o", "--output", type=word, required=True, help="the file to write")
+    parser.add_argument("--size", type=word, help="image size S or HxW, which foreign files do not store (default 32); with --to onnx: the size of "
                         "the input, or 'any' (default: the size the model was trained at)")
-    parser.add_argument("--n-bits", type=int, choices=range(1, 9), help="bits per channel (default 8)")
-    parser.add_argument("--permutation", choices=["reverse"], help="permutation used if there are no 1x1 convolutions")
+    parser.add_argument("--n-bits", type=whole_number(1, 8), metavar="BITS", help="bits per channel (default 8)")
+    parser.add_argument("--permutation", type=word, choices=["reverse"], help="permutation used if there are no 1x1 convolutions")
     parser.add_argument("--weight-y", type=weight, help="classifier's weight in the loss, which foreign files do not store (default 0.01)")
-    parser.add_argument("--batch", type=whole_number,
+    parser.add_argument("--batch", type=whole_number(1, 999999999),
                         help="images per step, to compute how many a checkpoint has seen (default 64)")
-    parser.add_argument("--what", choices=["log_prob", "encode", "decode"], help="with --to onnx: what the graph computes")
-    parser.add_argument("--dequant", choices=["center", "input"],
+    parser.add_argument("--what", type=word, choices=["log_prob", "encode", "decode"], help="with --to onnx: what the graph computes")
+    parser.add_argument("--dequant", type=word, choices=["center", "input"],
                         help="with --to onnx: u in x = (k + u) / 2^n_bits - 1/2 is 1/2, or an input of the graph (default center)")
-    parser.add_argument("--state", choices=["float64", "float32"],
+    parser.add_argument("--state", type=word, choices=["float64", "float32"],
                         help="with --to onnx: type of the state between the networks, which are float32 (default float64, as glow_eval)")
     parser.add_argument("--no-ema", action="store_true", help="with --to: raw weights instead of averages")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="accepted for consistency; has no effect")
-    parser.add_argument("--version", action="version", version=f"glow_convert {VERSION}\nHDF5 {h5py.version.hdf5_version}\nNumPy {np.__version__}")
+    parser.add_argument("--quiet", action="store_true", help="no notes")
+    parser.add_argument("--version", action="version", version=version_text(), help="show the versions of Glow and of what it uses here")
     try:
         run(parser.parse_args())
         return 0
     except (InputError, OutputRefused) as error:
         print("glow_convert: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except BrokenPipeError:  # of stdout; end_with is silent
+        raise
     except (OSError, MemoryError) as error:
         print("glow_convert: error:", " ".join(str(error).split()), file=sys.stderr)
         return 1

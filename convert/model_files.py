@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import zipfile
 from pathlib import Path
 
@@ -119,13 +120,14 @@ def read_checkpoint(path, ema):
         raise InputError(f"{path}: no such checkpoint")
     try:
         with h5py.File(path, "r") as f:
-            if f.attrs.get("format") not in ("glow-checkpoint", b"glow-checkpoint"):
+            kind = f.attrs.get("format")
+            if not isinstance(kind, (str, bytes)) or kind not in ("glow-checkpoint", b"glow-checkpoint"):
                 raise InputError(f"{path}: not a checkpoint")
             config = parse_config(f.attrs["config"], path)
             params = {}
             f["params"].visititems(lambda n, item: params.update({n: item[()]}) if isinstance(item, h5py.Dataset) else None)
             if ema and "ema" in f:
-                params.update({name: f[f"ema/{name}"][()] for name in params if name.rsplit("/", 1)[1] not in FIXED})
+                params.update({name: f[f"ema/{name}"][()] for name in params if name.rsplit("/", 1)[-1] not in FIXED})
         return config, params
     except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: incomplete checkpoint: {error}") from None
@@ -228,10 +230,53 @@ def parameter_shapes(c):
     return shapes
 
 
-def check(config, params, trainable=False, tree=""):
-    """params in the types of a checkpoint. Rejects missing or extra tensors, wrong shapes and non-finite values."""
+def step_matrix(params, name, kind):
+    """W of the step `name` in float64; kind: invconv or invconv_lu."""
+    part = {part: params[f"{name}/invconv/{part}"].astype(np.float64) for part in MIXING_PARTS[kind]}
+    if kind == "invconv":
+        return part["weight"]
+    L = np.tril(part["lower"], -1) + np.eye(len(part["lower"]))
+    U = np.triu(part["upper"], 1) + np.diag(part["sign"] * np.exp(part["log_diag"]))
+    return (L @ U)[part["permutation"].astype(int)]
+
+
+MIXING_PARTS = {"invconv": ["weight"], "invconv_lu": ["permutation", "sign", "log_diag", "lower", "upper"]}
+SINGULAR_CONDITION = 1e14  # kernels/small_matrix.h
+
+
+def is_singular(W):
+    """As the commands decide it."""
+    if not np.isfinite(W).all():
+        return True
+    try:
+        return not np.linalg.norm(W, 1) * np.linalg.norm(np.linalg.inv(W), 1) < SINGULAR_CONDITION
+    except np.linalg.LinAlgError:
+        return True
+
+
+@np.errstate(all="ignore")
+def refused_values(params):
+    """What the commands refuse in a model's weights, as messages: a flow step without an inverse."""
+    wrong = []
+    for name, value in params.items():
+        step, _, part = name.rpartition("/invconv/")
+        if part in ("lower", "upper") and (np.triu(value) if part == "lower" else np.tril(value)).any():
+            wrong.append(f"{name} is not strictly {part} triangular")
+        kind = {"weight": "invconv", "log_diag": "invconv_lu"}.get(part)
+        if kind and all(f"{step}/invconv/{other}" in params for other in MIXING_PARTS[kind]) and is_singular(step_matrix(params, step, kind)):
+            what = name if kind == "invconv" else f"the matrix of {step}/invconv"
+            wrong.append(f"{what} is singular or nearly so (condition number above {SINGULAR_CONDITION:g})")
+        # Scales from 2^-1000 to 2^1000, as in kernels/mixing_values.cu.
+        if re.fullmatch(r".*/step\d+/actnorm/logs", name) and not (np.abs(3 * value.astype(np.float64)) < 693).all():
+            wrong.append(f"{name} has a value above {693 // 3} or below -{693 // 3}")
+    return wrong
+
+
+def check(config, params, tree="params"):
+    """The tensors of a tree, /params by default, in the types of a checkpoint. Rejects missing or extra tensors, wrong shapes and
+    values that no command accepts."""
     shapes, wrong = parameter_shapes(config), []
-    if trainable:
+    if tree != "params":
         shapes = {name: shape for name, shape in shapes.items() if name.rsplit("/", 1)[1] not in FIXED}
     wrong += [f"{name} is missing" for name in shapes if name not in params]
     wrong += [f"{name} is not part of the model" for name in params if name not in shapes]
@@ -253,6 +298,8 @@ def check(config, params, trainable=False, tree=""):
                 checked[name] = np.ascontiguousarray(value, np.int32 if integer else np.float32)
             if not np.isfinite(checked[name]).all():
                 wrong.append(f"{name} has a value above the largest float32")
+    if not wrong and tree in ("params", "ema"):
+        wrong = refused_values(checked)
     if wrong:
-        raise InputError(tree + "; ".join(sorted(wrong)[:5]) + (f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""))
+        raise InputError(f"{tree}: " * (tree != "params") + "; ".join(sorted(wrong)[:5]) + (f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""))
     return {name: checked[name] for name in shapes}

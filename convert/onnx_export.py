@@ -10,9 +10,11 @@ import json
 import math
 
 import numpy as np
+from model_files import InputError, step_matrix
 
 LN2 = math.log(2)
 OPSET, IR_VERSION = 17, 8  # those of onnx 1.12 and onnxruntime 1.12
+LARGEST_BYTES = 0.99 * 2**31  # of constants; the rest is for the nodes
 
 
 class GraphBuilder:
@@ -24,10 +26,10 @@ class GraphBuilder:
         import onnx.numpy_helper
 
         self.onnx, self.state = onnx, np.dtype(state)
-        self.nodes, self.inputs, self.outputs, self.constants = [], [], [], {}
+        self.nodes, self.inputs, self.outputs, self.constants, self.bytes = [], [], [], {}, 0
 
     def type_of(self, dtype):
-        names = {"uint8": "UINT8", "int64": "INT64", "float32": "FLOAT", "float64": "DOUBLE"}
+        names = {"uint8": "UINT8", "int64": "INT64", "float32": "FLOAT", "float64": "DOUBLE", "bool": "BOOL"}
         return getattr(self.onnx.TensorProto, names[np.dtype(dtype).name])
 
     def input(self, name, dtype, shape):
@@ -43,6 +45,11 @@ class GraphBuilder:
         value = np.asarray(value, order="C")
         key = name or (value.dtype, value.shape, value.tobytes())
         if key not in self.constants:
+            if not np.isfinite(value).all():
+                raise InputError(f"{name or 'a constant'} of the graph overflows {value.dtype}: a parameter is out of range")
+            self.bytes += value.nbytes
+            if self.bytes > LARGEST_BYTES:
+                raise InputError("the graph's constants exceed the 2 GiB of an ONNX file")
             self.constants[key] = self.onnx.numpy_helper.from_array(value, name or f"constant_{len(self.constants)}")
         return self.constants[key].name
 
@@ -192,15 +199,10 @@ class Exporter:
     def mixing(self, name, C):
         """(matrix W, log|det W|)."""
         kind, p = self.config["permutation"], self.params
-        if kind == "invconv":
-            W = p[f"{name}/invconv/weight"]
-            return W, np.linalg.slogdet(W)[1]
-        if kind == "invconv_lu":
-            log_diag = p[f"{name}/invconv/log_diag"]
-            L = np.tril(p[f"{name}/invconv/lower"], -1) + np.eye(C)
-            U = np.triu(p[f"{name}/invconv/upper"], 1) + np.diag(p[f"{name}/invconv/sign"] * np.exp(log_diag))
-            return (L @ U)[p[f"{name}/invconv/permutation"]], log_diag.sum()
-        return np.eye(C)[p[f"{name}/shuffle/indices"] if kind == "shuffle" else np.arange(C)[::-1]], 0.0
+        if kind in ("shuffle", "reverse"):
+            return np.eye(C)[p[f"{name}/shuffle/indices"] if kind == "shuffle" else np.arange(C)[::-1]], 0.0
+        W = step_matrix(p, name, kind)
+        return W, np.linalg.slogdet(W)[1] if kind == "invconv" else p[f"{name}/invconv/log_diag"].sum()
 
     def actnorm_mixing(self, x, level, name, inverse=False):
         """Both as one matrix: y = W s (x + b)."""
@@ -257,6 +259,12 @@ class Exporter:
         u = graph.number(0.5) if noise is None else self.maps(noise)
         return graph.op("Sub", graph.op("Mul", graph.op("Add", k, u), graph.number(2.0**-n_bits)), graph.number(0.5))
 
+    def finite(self, x):
+        """Whether all values of an image x [N, C, H, W] are finite, [N, 1, 1, 1]."""
+        graph = self.graph
+        bounded = graph.op("LessOrEqual", graph.op("Abs", x), graph.number(np.finfo(graph.state).max))  # false for NaN
+        return graph.cast(graph.op("ReduceMin", graph.cast(bounded, np.float32), axes=[1, 2, 3]), np.bool_)
+
     def quantize(self, x):
         """clip(floor((x + 1/2) n_bins) 2^(8 - n_bits), 0, 255) as [N, H, W, C], still of the state's type."""
         graph, n_bits = self.graph, self.config["n_bits"]
@@ -311,6 +319,7 @@ class Exporter:
         return x
 
 
+@np.errstate(over="ignore", invalid="ignore")  # constant() refuses what is not finite
 def onnx_model(config, params, what, size, noise=False, state="float64"):
     """An onnx.ModelProto. what: log_prob, encode or decode; size: (height, width) of the images, or None for any;
     noise: the dequantization's noise is an input, otherwise it is 1/2."""
@@ -331,7 +340,11 @@ def onnx_model(config, params, what, size, noise=False, state="float64"):
         u = graph.input("noise", np.float32, image_shape()) if noise else None
     labels = graph.input("labels", np.int64, ["batch"]) if config["y_cond"] else None
     if what == "decode":
-        graph.output(model.quantize(model.decode(latents, labels)), "images", np.uint8, image_shape())
+        x = model.decode(latents, labels)
+        finite = model.finite(x)
+        pixels = graph.cast(model.quantize(x), np.float32)  # a type of Where in every runtime
+        graph.output(graph.op("Where", finite, pixels, graph.constant(np.float32(0))), "images", np.uint8, image_shape())
+        graph.output(graph.op("Reshape", finite, graph.integers(-1)), "finite", np.bool_, ["batch"])
     else:
         x = model.dequantize(images, u)
         latents = model.encode(x, labels)

@@ -435,6 +435,8 @@ def main():
     except (UsageError, OutputRefused) as error:
         print(f"compare_options: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # of stdout; end_with is silent
+        raise
     except OSError as error:
         print(f"compare_options: error: {error}", file=sys.stderr)
         return 1

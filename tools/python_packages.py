@@ -50,7 +50,8 @@ def require_packages(*packages):
     if not restarted:
         for python in candidates():
             if has_packages(python, packages):
-                sys.stdout.flush()
+                if sys.stdout is not None:  # closed by the caller
+                    sys.stdout.flush()
                 os.environ["GLOW_PYTHON_RESTARTED"] = "1"
                 os.execv(python, [python] + ["-B"] * sys.dont_write_bytecode + [script] + sys.argv[1:])
     text = sys.modules["__main__"].__doc__

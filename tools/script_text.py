@@ -22,20 +22,33 @@ def picture_text(text):
     return " " + text if text.startswith("_") else text
 
 
+def open_closed_streams():
+    """Standard streams that the caller has closed (`>&-`): otherwise a file of the script would take the descriptor, and print()
+    to a closed stderr would write to stdout. What is printed to a closed stdout fails, as in the commands."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR if descriptor == 2 else os.O_RDONLY)  # the lowest that is free
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
 def end_with(name, main):
     """Ends the script with the exit status of main(), or 1 if what it printed cannot be written."""
-    if sys.stdout is not None:
-        # File names may have bytes that are not text in this locale.
-        is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+    open_closed_streams()
+    # File names may have bytes that are not text in this locale.
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     written = True
     try:
         try:
             status = main()
         except SystemExit as end:  # of argparse
             status = end.code
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:  # the reader has exited, as `head` does

@@ -163,7 +163,7 @@ def whole_checkpoints(folder, pixels):
                           ("openai/glow, whole, reversed", dict(permutation="reverse", learn_top=False)),
                           ("openai/glow, whole, classifier", dict(classes=CLASSES, classifier=True, depth=1))):
         tensors, weights, trainable = openai_checkpoint(foreign.OpenAI(**options))
-        done = from_openai(folder, tensors, "--batch", "20")
+        done = from_openai(folder, tensors, "--batch", "020")
         if done.returncode != 0:
             report(name, False, done.stderr)
             continue
@@ -203,7 +203,8 @@ def whole_checkpoints(folder, pixels):
     tensors, _, trainable = openai_checkpoint(foreign.OpenAI(levels=1, permutation="lu"))
     done = from_openai(folder, tensors)
     trees = trees_of(folder / "whole.h5")[0] if done.returncode == 0 else {}
-    report("openai/glow, whole, LU", trees.keys() == {"params", "ema"} and "moments" in done.stderr, done.stderr.strip()[:110])
+    quiet = from_openai(folder, tensors, "--quiet")
+    report("openai/glow, whole, LU", trees.keys() == {"params", "ema"} and "moments" in done.stderr and not quiet.stderr, done.stderr.strip()[:110])
 
     # Resume from the converted checkpoint.
     tensors, _, _ = openai_checkpoint(foreign.OpenAI(levels=1))
@@ -262,6 +263,7 @@ def openai_refusals(folder):
         ("a P with a row twice", lu | {P: np.repeat(lu[P][:1], len(lu[P]), axis=0)}, (), "not a permutation matrix"),
         ("a sign of 0.5", lu | {sign: 0.5 * lu[sign]}, (), "other than 1 or -1"),
         ("a factor of another shape", lu | {"model/1/0/invconv/U": np.eye(23)}, (), "expected [24, 24]"),
+        ("a factor that overflows", lu | {"model/1/0/invconv/log_S": lu["model/1/0/invconv/log_S"] + 1000}, (), "invconv/weight has a value that is not finite"),
         ("a factor is missing", without(lu, "model/1/0/invconv/log_S"), (), "log_S is missing"),
         ("an unknown tensor", weights | {"model/0/0/f1/l_1/W_1": np.ones(3)}, (), "not part of our model"),
         ("a tensor twice", weights | {trainable[0].removeprefix("model/"): weights[trainable[0]]}, (), "appears twice"),
@@ -331,6 +333,20 @@ def refusals(folder):
     complex_, text_ = dict(large), dict(large)
     complex_[weight], text_[weight] = large[weight] + 1j, large[weight].astype("U9")
     large[weight] = large[weight] + 1e300
+    def stored(permutation, name, change):
+        """Weights of ours, of which one is changed, as an .npz."""
+        ours = make_config(levels=1, depth=1, width=4, permutation=permutation)
+        tensors = random_parameters(ours, 1)
+        return file(f"{permutation}-{len(list(folder.iterdir()))}.npz", {"config": json.dumps(ours), **tensors, name: change(tensors[name])})
+
+    step = "level0/step0"
+    with h5py.File(folder / "c.h5") as f, h5py.File(folder / "outside.h5", "w") as outside:
+        outside.attrs.update(f.attrs)
+        for tree in ("params", "ema"):
+            f.copy("params", outside, tree)
+        with h5py.File(folder / "format.h5", "w") as other:
+            other.attrs["format"] = np.arange(3)
+        outside["params/odd"] = outside["ema/odd"] = np.ones(3)
     odd, short = dict(state), dict(state)
     odd["flow.layers.1.actnorm.bias"] = np.full_like(odd["flow.layers.1.actnorm.bias"], np.nan)
     short["flow.layers.1.actnorm.bias"] = short["flow.layers.1.actnorm.bias"][:, :5]
@@ -374,11 +390,24 @@ def refusals(folder):
         ("values above float32", ["--from", "npz", file("large.npz", large)], "above the largest float32"),
         ("complex numbers", ["--from", "npz", file("complex.npz", complex_)], "not numeric, or complex"),
         ("text for numbers", ["--from", "npz", file("text.npz", text_)], "not numeric"),
+        ("a singular matrix", ["--from", "npz", stored("invconv", f"{step}/invconv/weight", np.zeros_like)], "invconv/weight is singular"),
+        ("a matrix that is nearly singular", ["--from", "npz", stored("invconv", f"{step}/invconv/weight", lambda W: W * np.r_[1e-20, np.ones(11)])],
+         "invconv/weight is singular"),
+        ("scales out of range", ["--from", "npz", stored("reverse", f"{step}/actnorm/logs", lambda logs: logs + 1000)], "actnorm/logs has a value above 231"),
+        ("a triangle that is full", ["--from", "npz", stored("invconv_lu", f"{step}/invconv/lower", np.ones_like)], "lower is not strictly lower triangular"),
+        ("a diagonal of 0", ["--from", "npz", stored("invconv_lu", f"{step}/invconv/log_diag", lambda logs: logs - 1e4)], "the matrix of level0/step0/invconv is singular"),
+        ("a diagonal that overflows", ["--from", "npz", stored("invconv_lu", f"{step}/invconv/log_diag", lambda logs: logs + 1e4)], "is singular"),
+        ("a tensor outside of the layers", ["--to", "npz", folder / "outside.h5"], "odd is not part of the model"),
+        ("a format of numbers", ["--to", "npz", folder / "format.h5"], "not a checkpoint"),
         ("a name that is too long", ["--to", "npz", folder / "c.h5", "-o", folder / ("x" * 300 + ".npz")], "File name too long"),
         ("an input whose name is too long", ["--from", "npz", folder / ("x" * 300)], "cannot be read: File name too long"),
         ("not ours", ["--from", "npz", folder / "whole.npz"], "configuration"),
         ("no checkpoint", ["--to", "npz", folder / "text"], "checkpoint"),
         ("no such folder", ["--to", "npz", folder / "c.h5", "-o", folder / "none/x.npz"], "cannot be written"),
+        ("an empty input", ["--to", "npz", ""], "input: expected a value, found an empty one"),
+        ("an empty output", ["--to", "npz", folder / "c.h5", "-o", ""], "--output: expected a value, found an empty one"),
+        ("an empty size", ["--from", "y0ast", folder / "whole.npz", "--size", ""], "--size: expected a value"),
+        ("an empty weight", ["--from", "y0ast", folder / "whole.npz", "--weight-y", ""], "--weight-y: expected a value"),
         ("neither way", [folder / "c.h5"], "--from"),
         ("both ways", ["--from", "npz", "--to", "npz", folder / "c.h5"], "--from"),
         ("unknown kind", ["--from", "pickle", folder / "c.h5"], "pickle"),

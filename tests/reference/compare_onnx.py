@@ -7,6 +7,7 @@ the comparison must detect each change.
 """
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,10 @@ import onnx
 import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "convert"))
+import onnx_export  # noqa: E402
 from glow_files import make_config, random_parameters, read_config, write_checkpoint, write_dataset
+from model_files import InputError, read_checkpoint
 
 PROGRAMS = Path(sys.argv[1])
 N, CLASSES = 6, 3
@@ -121,11 +125,12 @@ def compare(name, folder, checkpoint, images, labels, *options, eval_options=(),
     bits = max(bits, bits_error(one, expected.bits[:1], images))
     latents = evaluate(graphs["encode"], **inputs)
     eps = max(np.abs(latents[name] - value).max() for name, value in expected.eps.items())
-    share, bins = pixel_error(evaluate(graphs["decode"], **expected.cool, labels=labels)["images"], expected.pixels, expected.config["n_bits"])
+    decoded = evaluate(graphs["decode"], **expected.cool, labels=labels)
+    share, bins = pixel_error(decoded["images"], expected.pixels, expected.config["n_bits"])
     again = evaluate(graphs["decode"], **latents, labels=labels)["images"]
     step = 2 ** (8 - expected.config["n_bits"])
     good = (bits < tolerance and eps < LATENT_TOLERANCE * tolerance / BITS_TOLERANCE and share <= PIXELS_AT_EDGES and bins <= 1 and
-            latents.keys() == expected.eps.keys() and (again == images // step * step).all())
+            latents.keys() == expected.eps.keys() and decoded["finite"].shape == (N,) and decoded["finite"].all() and (again == images // step * step).all())
     report(name, good, f"bits/dim {bits:.1e} of {expected.bits.mean():.2f}, latents {eps:.1e}, pixels {1000 * share:.2f} per 1000, "
                        f"round trip {'exact' if (again == images // step * step).all() else 'differs'}")
     return expected
@@ -198,6 +203,27 @@ def inputs_and_sizes(folder, labels):
         report("another size is refused", "images" in str(error))
 
 
+def not_finite(folder, labels):
+    """Latents of which some overflow: as many images as the command crosses out, and the others as before. The command takes no NaN."""
+    checkpoint, _ = checkpoint_of(folder, {})
+    expected = Expected(folder, checkpoint, images_of(read_config(checkpoint)), labels)
+    for state in ("float64", "float32"):
+        latents = {name: value.copy() for name, value in expected.cool.items()}
+        latents["eps_level0"][1, 0, 0, 0], latents["eps_level1"][4, 1, 1, 1] = 3e38, -3e38
+        with h5py.File(folder / "latents.h5", "r+") as f:
+            for name, value in latents.items():
+                f[name.replace("_", "/")][...] = value
+        done = subprocess.run([PROGRAMS / "glow_latent", "decode", "--checkpoint", checkpoint, "--latents", folder / "latents.h5", "-o",
+                               folder / "decoded.h5", "--threads", "1", "--quiet", "--json"], capture_output=True, text=True)
+        report(f"latents that overflow, {state}: the command", done.returncode == 0 and json.loads(done.stdout)["not_finite"] == 2, done.stderr.strip())
+        latents["eps_level1"][2, 0, 0, 0] = np.nan
+        found = evaluate(export(checkpoint, "decode", folder / "decode.onnx", "--state", state), **latents)
+        bad, good = [1, 2, 4], [0, 3, 5]
+        same = pixel_error(found["images"][good], expected.pixels[good], 8)[0] <= PIXELS_AT_EDGES
+        report(f"latents that overflow, {state}: the graph", same and not found["images"][bad].any() and
+               [n for n in range(N) if not found["finite"][n]] == bad, f"finite {found['finite'].astype(int)}")
+
+
 def sabotage(folder, labels):
     """One value of each kind of constant, changed by a tenth, must be noticed."""
     checkpoint, config = checkpoint_of(folder, dict(y_cond=True, n_classes=CLASSES))
@@ -228,14 +254,41 @@ def sabotage(folder, labels):
     report("sabotage: other labels", bits_error(wrong, expected.bits, images) > BITS_TOLERANCE)
 
 
+def largest_file(folder):
+    """The limit counts the constants as they are stored: matrices take 8 bytes a value, or 4."""
+    config, params = read_checkpoint(checkpoint_of(folder, {})[0], True)
+    limit = onnx_export.LARGEST_BYTES
+    for state in ("float64", "float32"):
+        graph = onnx_export.onnx_model(config, params, "log_prob", None, state=state).graph
+        stored, refused = sum(len(tensor.raw_data) for tensor in graph.initializer), []
+        for onnx_export.LARGEST_BYTES in (stored, stored - 1):
+            try:
+                onnx_export.onnx_model(config, params, "log_prob", None, state=state)
+                refused.append("")
+            except InputError as error:
+                refused.append(str(error))
+        report(f"the largest file, {state}", not refused[0] and "2 GiB" in refused[1], f"{stored} bytes: {refused[1]}")
+    onnx_export.LARGEST_BYTES = limit
+
+
 def refusals(folder):
     checkpoint, _ = checkpoint_of(folder, {})
     (folder / "broken/onnx").mkdir(parents=True)
     (folder / "broken/onnx/__init__.py").write_text("raise ImportError('broken')\n")
-    params = random_parameters(make_config(levels=1, depth=1, width=4), 1)
-    write_checkpoint(folder / "singular.h5", make_config(levels=1, depth=1, width=4), {**params, "level0/step0/invconv/weight": np.zeros((12, 12), np.float32)})
+    config = make_config(levels=1, depth=1, width=4)
+    params = random_parameters(config, 1)
+
+    def changed(name, value):
+        file = folder / f"{name.replace('/', '-')}-{value}.h5"
+        write_checkpoint(file, config, {**params, name: np.full_like(params[name], value)})
+        return file
+
+    singular = changed("level0/step0/invconv/weight", 0)
+    scales, filters = changed("level0/step0/actnorm/logs", 100), changed("level0/step0/coupling/conv1/actnorm/logs", 100)
     cases = [
-        ("a singular matrix", ["--to", "onnx", "--what", "decode", folder / "singular.h5"], "singular", {}),
+        ("a singular matrix", ["--to", "onnx", "--what", "log_prob", singular], "singular", {}),
+        ("filters that overflow", ["--to", "onnx", "--what", "log_prob", filters], "conv1/weight of the graph overflows float32", {}),
+        ("a float32 state that overflows", ["--to", "onnx", "--what", "log_prob", "--state", "float32", scales], "matrix of the graph overflows float32", {}),
         ("no --what", ["--to", "onnx"], "needs --what", {}),
         ("an unknown --what", ["--to", "onnx", "--what", "train"], "--what", {}),
         ("--what for npz", ["--to", "npz", "--what", "encode"], "--what needs --to onnx", {}),
@@ -246,7 +299,7 @@ def refusals(folder):
         ("no onnx package", ["--to", "onnx", "--what", "decode"], "python3-onnx", {"PYTHONPATH": str(folder / "broken")}),
     ]
     for name, arguments, part, environment in cases:
-        source = [] if folder / "singular.h5" in arguments else [checkpoint]
+        source = [] if isinstance(arguments[-1], Path) else [checkpoint]
         done = convert(*arguments, *source, "-o", folder / "refused", **environment)
         line = done.stderr.count("\n") == 1 and done.stderr.startswith("glow_convert: error: ")
         good = done.returncode == 2 and part in done.stderr and line and not (folder / "refused").exists()
@@ -262,7 +315,9 @@ def main():
             compare(name, folder, checkpoint, images_of(config), labels)
         trained(folder)
         inputs_and_sizes(folder, labels)
+        not_finite(folder, labels)
         sabotage(folder, labels)
+        largest_file(folder)
         refusals(folder)
     print(f"{failures} failures")
     return 1 if failures else 0

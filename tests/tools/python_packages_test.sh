@@ -50,8 +50,20 @@ for path in "$work/bare:$work/full:$PATH" "$work/bare:$work/broken:$work/full:$P
     expect 0 "plot_scores.py" "" env PATH="$path" "$source_tree/tools/plot_scores.py" bpd.csv -o scores.png
     expect 0 "report.py" "" env PATH="$path" "$source_tree/tools/report.py" run -o page.html
     expect 0 "report.py as an argument of python3" "" env PATH="$path" python3 "$source_tree/tools/report.py" run -o page.html
+    for script in "$convert" "$source_tree/tools/plot_scores.py"; do
+        expect 1 "$(basename "$script") with a closed output" "cannot write to the standard output" \
+            env PATH="$path" bash -c '"$0" --help >&-' "$script"
+    done
+    expect 2 "glow_convert with closed streams" "" env PATH="$path" bash -c '"$0" --from npz nowhere.npz -o c.h5 <&- >&- 2>&-' "$convert"
     [ -s scores.png ] && [ -s page.html ] || { echo "FAILED: nothing was drawn with $path"; failed=1; }
     rm -f scores.png page.html
+done
+# A reader that has exited, as `head` does: no message.
+for script in "$convert" "$source_tree/tools/compare_options.py"; do
+    for buffered in '' 1; do
+        env PATH="$work/full:$PATH" PYTHONUNBUFFERED=$buffered "$script" --help 2>out | true
+        [ ! -s out ] || { echo "FAILED: $(basename "$script") without a reader, PYTHONUNBUFFERED=$buffered: $(cat out)"; failed=1; }
+    done
 done
 expect 0 "GLOW_PYTHON" HDF5 env PATH="$work/bare" GLOW_PYTHON="$work/full/python3" none/bin/glow_convert --version
 expect 0 "GLOW_PYTHON without packages" HDF5 env PATH="$work/bare:$work/full" GLOW_PYTHON="$work/bare/python3" none/bin/glow_convert --version
