@@ -82,6 +82,7 @@ Training::Training(std::vector<std::string> arguments)
     };
     if (!request_->mistaken_out.empty()) request_->warn(request_->mistaken_out);
     if (!request_->moved_data.empty()) request_->say(request_->moved_data);
+    if (!request_->unused_preset.empty()) request_->warn(request_->unused_preset);
     thread_ = thread_without_signals([this] { run(); });
 }
 

@@ -136,6 +136,7 @@ void train(CommandLine& command, TrainingRequest& request) {
     };
     for (const std::string& note : {request.mistaken_out, request.moved_data})
         if (!note.empty()) request.say(note);
+    if (!request.unused_preset.empty()) request.warn(request.unused_preset);
     request.answer_signals = !command.quiet() && processes->is_root();
     request.terminal = request.answer_signals && isatty(STDERR_FILENO);
     run_on_all(command, *processes, [&] { plan_or_run(command, request); });

@@ -1,6 +1,8 @@
 #include "tools/training_request.h"
 
+#include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "kernels/error.h"
 #include "runtime/device.h"
@@ -116,13 +118,8 @@ LookAhead look_ahead(int argc, char** argv) {
             app.get_help_ptr()->count() > 0};
 }
 
-// Options from a file become defaults that the command line overrides: from --config, or for a resumed run
-// from its own config.toml.
-void begin_with_config(CommandLine& command, TrainingRequest& request, const LookAhead& given) {
-    if (given.config) {
-        request.origins = apply_config(command.app(), std::filesystem::path(*given.config));
-        return;
-    }
+// The options of the run to resume, from its own config.toml.
+void begin_with_run(CommandLine& command, TrainingRequest& request, const LookAhead& given) {
     std::error_code ignored;
     if (!given.resume || !given.out || given.out->empty()) return;
     const RunFolder folder(*given.out);
@@ -137,6 +134,21 @@ void begin_with_config(CommandLine& command, TrainingRequest& request, const Loo
         "the run's folder",
         request.options.data, data);
     request.options.data = data;
+}
+
+// Options from a file become defaults that the command line overrides: for a resumed run from its own
+// config.toml, then from --config.
+void begin_with_config(CommandLine& command, TrainingRequest& request, const LookAhead& given) {
+    begin_with_run(command, request, given);
+    std::error_code ignored;
+    if (!given.config ||
+        (!request.origins.empty() &&
+         std::filesystem::equivalent(*given.config, RunFolder(*given.out).config(), ignored)))
+        return;
+    for (const auto& [name, origin] : apply_config(command.app(), std::filesystem::path(*given.config))) {
+        request.origins[name] = origin;
+        if (name == "data") request.moved_data.clear();
+    }
 }
 
 // Rejects a missing data set whose name came from a file, perhaps written in another folder.
@@ -202,6 +214,32 @@ void check_noise(const CLI::App& app, const TrainingRequest& request) {
                         o.model.dequant_width, to_string(o.dequant)));
 }
 
+// Settings of --preset that a resumed run does not have, because it has its own options.
+std::string unused_preset(const CLI::App& app, const TrainingRequest& request) {
+    const auto settings = [](const TrainingOptions& options) {
+        nlohmann::ordered_json all = to_json(options);
+        all.update(nlohmann::ordered_json(std::exchange(all["training"], {})));
+        return all;
+    };
+    const nlohmann::ordered_json preset = settings(preset_options(request.preset)),
+                                 plain = settings(TrainingOptions()), now = settings(request.options);
+    std::string unused;
+    for (const auto& [key, value] : preset.items()) {
+        std::string option = key;
+        std::replace(option.begin(), option.end(), '_', '-');
+        const CLI::Option* const given = app.get_option_no_throw("--" + option);
+        const auto origin = request.origins.find(option);
+        const bool is_overridden =
+            (given != nullptr && given->count() > 0) ||
+            (origin != request.origins.end() && origin->second.starts_with(request.config + ":"));
+        if (value != plain[key] && value != now[key] && !is_overridden)
+            unused += fmt::format("{}{} is {}", unused.empty() ? "" : ", ", option, now[key].dump());
+    }
+    if (unused.empty()) return "";
+    return fmt::format("--preset {} has no effect on a resumed run, which keeps its options: {}",
+                       request.preset, unused);
+}
+
 }  // namespace
 
 void add_training_request(CommandLine& command, const std::shared_ptr<TrainingRequest>& request, int argc,
@@ -224,7 +262,10 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
     check(request.options);
     if (request.print_config) return;
     request.resume_from = request.resume_text == "auto" ? "" : request.resume_text;
-    if (const std::string unused = unused_memory_option(request.options); !unused.empty() && !request.resume)
+    // Options recorded in a run may have lost their effect by others given on resume.
+    if (const std::string unused = unused_memory_option(request.options);
+        !unused.empty() &&
+        (!request.resume || app.get_option(unused.substr(0, unused.find(' ')))->count() > 0))
         throw InputError(unused);
     const auto is_missing = [&](const char* option) {
         return app.get_option(fmt::format("--{}", option))->count() == 0 && !request.origins.contains(option);
@@ -241,6 +282,8 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
     else
         request.moved_data.clear();
     if (request.options.out.empty()) throw InputError("--out: expected the name of a folder");
+    if (request.recorded_limits && !request.preset.empty())
+        request.unused_preset = unused_preset(app, request);
     if (request.save_limits) request.recorded_limits.reset();
     // With --requeue-max-minutes, --max-minutes ends each part of the run, so a decay cannot end with it.
     if (request.requeue_max_minutes && request.options.lr_schedule != LrSchedule::constant) {

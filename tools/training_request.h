@@ -21,11 +21,12 @@ struct TrainingRequest : RunRequest {
     bool requeue_max_minutes = false;
     ValueOrigins origins;      // origins of values from a file
     std::string moved_data;    // message if the run's data set was found elsewhere, else empty
+    std::string unused_preset;  // warning if a resumed run has other settings than --preset, else empty
     std::string mistaken_out;  // message if another folder of almost this name holds a run
 };
 
-// Adds all options to `command`. Their defaults come from the preset, the file of --config, or the run to
-// resume that the arguments name; the arguments themselves are parsed later. request must outlive the
+// Adds all options to `command`. Their defaults come from the preset, the run to resume and the file of
+// --config that the arguments name; the arguments themselves are parsed later. request must outlive the
 // command's options.
 void add_training_request(CommandLine& command, const std::shared_ptr<TrainingRequest>& request, int argc,
                           char** argv);

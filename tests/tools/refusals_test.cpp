@@ -162,6 +162,10 @@ TEST_F(InvalidUsage, MemoryOptionsWithoutEffect) {
           Words{"--float-states", "--anchor-every", "2", "--memory", "reconstruct"},
           Words{"--rounding-bits", "--memory", "reconstruct"}})
         EXPECT_EQ(train(run_words("planned", 1) + Words{"--plan"} + used).code, 0) << used[0];
+    make_run("run", 1, {"--memory", "auto", "--act-budget", "1GiB"});
+    refuse_train({{{"--out", "run", "--resume", "--memory", "store", "--act-budget", "2GiB"},
+                   "--act-budget 2147483648 needs --memory auto"}});
+    make_run("run", 2, {"--resume", "--memory", "store"});  // the recorded budget is kept
 }
 
 TEST_F(InvalidUsage, PipesInARunsFolder) {

@@ -86,6 +86,41 @@ TEST_F(MovedRuns, NamesMissingDataSetAndItsConfig) {
                      std::filesystem::canonical(folder.path()).string() + ": give its location with --data");
 }
 
+TEST_F(Commands, ConfigOverridesOptionsOfResumedRun) {
+    const Words resume = {"--out", "run", "--resume", "auto", "--quiet"};
+    make_run("run", 2, {"--lr", "0.003", "--keep", "7"});
+    const auto options = [this] {
+        return nlohmann::json::parse(CheckpointEdit(folder / "run/latest.h5").config)["training"];
+    };
+    write_bytes(folder / "c.toml", "lr = 0.002\nmax-steps = 4\n");
+    const Outcome changed = train(resume + Words{"--config", "c.toml", "--preset", "quick"});
+    EXPECT_EQ(changed.code, 0) << changed.err;
+    EXPECT_NE(
+        changed.err.find("warning: --preset quick has no effect on a resumed run, which keeps its options: "),
+        std::string::npos)
+        << changed.err;
+    EXPECT_NE(changed.err.find("depth is 2, width is 8,"), std::string::npos) << changed.err;
+    EXPECT_EQ(changed.err.find("lr is"), std::string::npos) << changed.err;  // from the file
+    EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 4);
+    EXPECT_EQ(options()["lr"], 0.002);
+    EXPECT_EQ(options()["keep"], 7);
+    EXPECT_EQ(options()["max-steps"], 2);  // as if given on the command line, for this part
+    make_run("run", 5, {"--resume", "--config", "run/config.toml"});
+    write_bytes(folder / "c.toml", "levels = 3\n");
+    expect_error(train(resume + Words{"--config", "c.toml"}), 2, "levels is 3 but was 2");
+    write_bytes(folder / "c.toml", "data = 'none.h5'\n");
+    expect_error(train(resume + Words{"--config", "c.toml"}), 2,
+                 "c.toml:1: the data set none.h5 does not exist");
+    expect_error(train({"--out", "none", "--resume", "--config", "c.toml"}), 2, "none.h5 does not exist");
+}
+
+// As in the command that starts or continues a run.
+TEST_F(Commands, PresetOfResumedRunIsAccepted) {
+    const Words preset = {"--preset", "quick", "--lr", "0.001"};
+    make_run("run", 1, preset);
+    make_run("run", 2, preset + Words{"--resume", "auto"});
+}
+
 TEST_F(Commands, ConfigTomlPreservesAnyName) {
     for (const std::string name :
          {"run #3", "a\"b", "it's", "it's \"both\"", "back\\slash", "two\nlines", "tab\t", "\x01\x7f", "[x]",
