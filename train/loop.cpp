@@ -206,9 +206,7 @@ void TrainingLoop::audit(const Batch& batch) {
     const Audit audit = session_.trainer->audit(batch);
     const std::string text = fmt::format("step {}: {}", step_, describe(audit));
     (audit.holds() ? session_.request.say : session_.request.warn)(text);
-    session_.retry([&] {
-        for (const std::string& row : rows(audit, step_)) session_.audits->row(row);
-    });
+    for (const std::string& row : rows(audit, step_)) session_.retry([&] { session_.audits->row(row); });
 }
 
 void TrainingLoop::finish() {
@@ -224,6 +222,7 @@ void TrainingLoop::finish() {
     wait_for_samples();
     session_.log->end();
     if (session_.evaluations) session_.evaluations->flush();
+    if (session_.audits) session_.audits->flush();
     // Keep every process alive until root has written everything: if another process ends early, for example
     // by a second signal, root is terminated too.
     session_.processes.barrier();

@@ -372,6 +372,37 @@ TEST_F(Recovery, UnreadableImagesLeaveACheckpoint) {
     EXPECT_GE(CheckpointEdit(folder / "run/latest.h5").step, 3);
 }
 
+// Rows held back while audit.csv could not be written are written at the end, or the run fails.
+TEST_F(Recovery, WritesAuditsAtTheEnd) {
+    RunRequest good = request("good", 6);
+    good.options.audit_every = 4;
+    run_training(good);
+    for (const bool heals : {true, false}) {
+        const std::string out = heals ? "heals" : "fails";
+        RunRequest run = request(out, 6);
+        run.options.audit_every = 4;
+        run.before_step = [=, this](index_t t, Trainer&) {
+            const std::filesystem::path file = folder / (out + "/audit.csv"), aside = folder / "aside.csv";
+            if (t == 4) {
+                std::filesystem::rename(file, aside);
+                std::filesystem::create_directory(file);
+            } else if (t == 5 && heals) {
+                std::filesystem::remove(file);
+                std::filesystem::rename(aside, file);
+            }
+        };
+        if (heals)
+            run_training(run);
+        else
+            expect_throw<Error>([&] { run_training(run); }, {"audit.csv", "cannot be written"});
+        EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, 6);
+        if (heals) {
+            EXPECT_GE(rows(out + "/audit.csv").size(), 2u);
+            EXPECT_EQ(rows(out + "/audit.csv"), rows("good/audit.csv"));
+        }
+    }
+}
+
 // A stop during validation or sampling drops their result, and keeps the step.
 TEST_F(Recovery, StopsDuringValidationAndSampling) {
     const auto small_batches = [this](const std::string& out) {
