@@ -15,12 +15,12 @@ struct Augmentation {
     bool operator==(const Augmentation&) const = default;
 };
 template <>
-struct Names<Augmentation> {
+struct EnumNames<Augmentation> {
     static constexpr const char* what = "augmentation";
-    static constexpr NamedValue<Augmentation> values[] = {{{}, "none"},
-                                                          {{.flip = true}, "flip"},
-                                                          {{.shift = true}, "shift"},
-                                                          {{.flip = true, .shift = true}, "shift+flip"}};
+    static constexpr EnumName<Augmentation> values[] = {{{}, "none"},
+                                                        {{.flip = true}, "flip"},
+                                                        {{.shift = true}, "shift"},
+                                                        {{.flip = true, .shift = true}, "shift+flip"}};
 };
 
 // source [H, W, C] -> result [H, W, C]; they must not overlap. image_number: the number of the image in the

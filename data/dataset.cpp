@@ -65,9 +65,9 @@ void describe_split(const Hdf5File& file, const std::string& split, DatasetInfo&
         refuse(file, fmt::format("{}: expected shape [{}], found {}", labels, shape[0],
                                  shape_text(label_array.shape)));
     const std::int64_t n_classes = file.integer_attribute(labels, "n_classes");
-    if (n_classes < 1 || n_classes > kMostClasses)
+    if (n_classes < 1 || n_classes > kMaxClasses)
         refuse(file,
-               fmt::format("{}: expected n_classes in 1..{}, found {}", labels, kMostClasses, n_classes));
+               fmt::format("{}: expected n_classes in 1..{}, found {}", labels, kMaxClasses, n_classes));
     if (info.n_classes != 0 && info.n_classes != n_classes)
         refuse(file, fmt::format("{}: expected n_classes = {} like the other splits, found {}", labels,
                                  info.n_classes, n_classes));

@@ -18,7 +18,7 @@ namespace glow {
 
 // "train", "valid", "test"
 inline constexpr const char* kSplits[] = {"train", "valid", "test"};
-inline constexpr std::int32_t kMostClasses = 1 << 20;
+inline constexpr std::int32_t kMaxClasses = 1 << 20;
 
 // Contents of a data set file. A missing split has 0 images; n_classes is 0 without labels.
 struct DatasetInfo {

@@ -14,10 +14,10 @@
 namespace glow {
 namespace {
 
-constexpr int kUint8 = 8, kMostAxes = 8;
-constexpr index_t kLargestRatio = 1040;       // deflate compresses by at most 1032
+constexpr int kUint8 = 8, kMaxAxes = 8;
+constexpr index_t kMaxRatio = 1040;           // deflate compresses by at most 1032
 constexpr index_t kChunk = index_t{1} << 30;  // zlib counts in int
-constexpr index_t kMostBytes = index_t{1} << 50;
+constexpr index_t kMaxBytes = index_t{1} << 50;
 
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& what) {
     throw InputError(fmt::format("{}: {}", path.string(), what));
@@ -58,8 +58,8 @@ IdxReader::IdxReader(const std::filesystem::path& path) : path_(path) {
                                  magic[0], magic[1], magic[2], magic[3]));
     if (magic[2] != kUint8)
         refuse(path, fmt::format("expected elements of type 8 (uint8), found type {}", magic[2]));
-    if (magic[3] < 1 || magic[3] > kMostAxes)
-        refuse(path, fmt::format("expected 1 to {} axes, found {}", kMostAxes, magic[3]));
+    if (magic[3] < 1 || magic[3] > kMaxAxes)
+        refuse(path, fmt::format("expected 1 to {} axes, found {}", kMaxAxes, magic[3]));
     for (int axis = 0; axis < magic[3]; ++axis) {
         std::uint8_t size[4];
         read_bytes(4, size);
@@ -68,13 +68,13 @@ IdxReader::IdxReader(const std::filesystem::path& path) : path_(path) {
     index_t elements = 1;
     for (const index_t size : shape_) {
         if (size == 0) refuse(path, "has no elements");
-        if (elements > kMostBytes / size) refuse(path, "claims too many elements");
+        if (elements > kMaxBytes / size) refuse(path, "claims too many elements");
         elements *= size;
     }
     row_bytes_ = elements / shape_[0];
     rows_left_ = shape_[0];
     const index_t header = 4 + 4 * index_t{magic[3]};
-    if (compressed ? elements > kLargestRatio * file_bytes : header + elements != file_bytes)
+    if (compressed ? elements > kMaxRatio * file_bytes : header + elements != file_bytes)
         refuse(path, fmt::format("claims {} elements, more than its {} bytes can hold{}", elements,
                                  file_bytes, compressed ? "" : " exactly"));
 }

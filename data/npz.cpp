@@ -15,7 +15,7 @@
 namespace glow {
 namespace {
 
-constexpr index_t kMostImageBytes = index_t{1} << 31;
+constexpr index_t kMaxImageBytes = index_t{1} << 31;
 
 // Integer square root, or 0 if not a square.
 index_t side_of(index_t pixels) {
@@ -44,7 +44,7 @@ ImageShape image_shape(const NpyReader& data) {
         image = {shape[1], shape[2], shape[3], false};
     }
     if (image.H < 1 || image.W < 1 || image.C < 1 || image.C > 4 || shape[0] < 1 ||
-        header.elements / shape[0] > kMostImageBytes)
+        header.elements / shape[0] > kMaxImageBytes)
         throw InputError(fmt::format(
             "{}: expected [N, 3 S S], [N, S S], [N, H, W] or [N, H, W, C] with C in 1..4, found {}",
             data.shown(), shape_text(shape)));
@@ -62,7 +62,7 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
     refuse_same_file(files);
     const std::vector<bool> is_test = which_are_test(files, warnings_);
     ImageShape shape;
-    std::int64_t least = kMostClasses, most = -1;
+    std::int64_t least = kMaxClasses, most = -1;
     std::size_t labeled = 0;
     for (const Part part : {Part::train, Part::test}) {
         for (std::size_t n = 0; n < files.size(); ++n) {
@@ -84,9 +84,9 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
                                                  labels.shown(), file.N, shape_text(labels.header().shape)));
                 file.labels = labels.read_integers();
                 const auto [low, high] = std::minmax_element(file.labels.begin(), file.labels.end());
-                if (*low < 0 || *high >= kMostClasses)
+                if (*low < 0 || *high >= kMaxClasses)
                     throw InputError(fmt::format("{}: expected labels in 0..{}, found {}", labels.shown(),
-                                                 kMostClasses - 1, *low < 0 ? *low : *high));
+                                                 kMaxClasses - 1, *low < 0 ? *low : *high));
                 least = std::min(least, *low);
                 most = std::max(most, *high);
                 ++labeled;

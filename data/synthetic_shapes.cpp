@@ -43,7 +43,7 @@ std::int32_t make_shape(std::uint64_t seed, std::uint64_t n, index_t size, index
     const double side = static_cast<double>(size), radius = side * (0.2 + 0.18 * u[1]);
     const double center_x = radius + (side - 2 * radius) * u[2],
                  center_y = radius + (side - 2 * radius) * u[3];
-    const double cosine = cos_turn(u[4]) / radius, sine = sin_turn(u[4]) / radius;
+    const double cosine = cos_2pi(u[4]) / radius, sine = sin_2pi(u[4]) / radius;
     // Dark background shaded from left to right, bright shape; values in 0..1.
     double ground[3], color[3];
     for (int c = 0; c < 3; ++c) {
@@ -76,11 +76,11 @@ ShapesSource::ShapesSource(index_t size, index_t channels, index_t train, index_
     : info_{"synthetic shapes", size, size, channels, kShapeClasses, train, test},
       seed_(seed),
       threads_(threads) {
-    if (size < kSmallestShapes || (channels != 1 && channels != 3))
+    if (size < kMinShapes || (channels != 1 && channels != 3))
         throw InputError(
             fmt::format("expected images of at least {0} x {0} pixels and 1 or 3 channels, found "
                         "{1} x {1} and {2}",
-                        kSmallestShapes, size, channels));
+                        kMinShapes, size, channels));
 }
 
 void ShapesSource::read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,

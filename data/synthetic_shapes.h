@@ -9,7 +9,7 @@
 namespace glow {
 
 inline constexpr std::int32_t kShapeClasses = 4;
-inline constexpr index_t kSmallestShapes = 8;  // minimum side in pixels
+inline constexpr index_t kMinShapes = 8;  // minimum side in pixels
 
 // Draws image n of a seed's stream, [size, size, channels], and returns its label. Depends only on (seed, n).
 // channels: 1 or 3.

@@ -54,7 +54,7 @@ std::uint64_t BitStack::pop(std::uint64_t range) {
     return value;
 }
 
-bool BitStack::is_as_it_began() const {
+bool BitStack::is_in_initial_state() const {
     if (head_ != kLow || words_.size() != supplied_) return false;
     for (std::size_t i = 0; i < words_.size(); ++i)
         if (words_[i] != supply(supplied_ - 1 - i)) return false;

@@ -33,7 +33,7 @@ class BitStack {
 
     // True if every push has been undone: only words from the supply are left. False if more was popped than
     // pushed.
-    bool is_as_it_began() const;
+    bool is_in_initial_state() const;
 
   private:
     std::uint32_t take_word();

@@ -232,7 +232,7 @@ CompressedImages read_compressed(const std::filesystem::path& path) {
     if (reader.left() != 8) refuse("its parts do not add up to its length");
     std::uint64_t sum = 0;
     for (const std::uint32_t batch : images.batches) {
-        if (batch == 0 || batch > kLargestBatch) refuse("a batch is out of range");
+        if (batch == 0 || batch > kMaxBatch) refuse("a batch is out of range");
         sum += batch;
     }
     if (count == 0 || count != sum) refuse("its batches do not add up to its images");
@@ -346,7 +346,7 @@ void decode_batches(LoadedModel& model, const CompressedImages& images,
         f(first, count, pixels.data());
         first += count;
     }
-    if (!stack.is_as_it_began()) refuse_other_pixels(model, images);
+    if (!stack.is_in_initial_state()) refuse_other_pixels(model, images);
 }
 
 void decompress(LoadedModel& model, const CompressedImages& images,

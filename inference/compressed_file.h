@@ -15,7 +15,7 @@
 
 namespace glow {
 
-inline constexpr std::uint32_t kLargestBatch = 4096;  // limit on the images of a batch
+inline constexpr std::uint32_t kMaxBatch = 4096;  // limit on the images of a batch
 
 struct CompressedPhoto {
     // Where decompressing writes it, relative to the output folder: "holiday/1.png".

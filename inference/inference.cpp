@@ -162,7 +162,7 @@ void SampleHealth::add(index_t N, const double* largest) {
     of += N;
     for (index_t n = 0; n < N; ++n) {
         not_finite += !std::isfinite(largest[n]);
-        out_of_range += std::isfinite(largest[n]) && largest[n] > kFarOut;
+        out_of_range += std::isfinite(largest[n]) && largest[n] > kOutOfRange;
     }
 }
 
@@ -249,7 +249,7 @@ void refuse_beyond_host(const Backend& backend, const ImageSize& size, index_t i
     if (const MemoryLimit host = host_memory_limit(); bytes > host.bytes)
         throw InputError(
             fmt::format("images of {}x{}, {} at once, need {}, but {} {}: use a smaller batch or size",
-                        size.H, size.W, images, human_bytes(bytes), host.source, human_bytes(host.bytes)));
+                        size.H, size.W, images, format_bytes(bytes), host.source, format_bytes(host.bytes)));
 }
 
 }  // namespace

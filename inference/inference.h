@@ -88,10 +88,10 @@ void largest_of_images(const Context& context, index_t D, const Flow& flow, doub
 // Counts invalid samples. Pixels are x in [-1/2, 1/2), but the inverse of an affine flow is unbounded: it
 // divides by scales that are exponential in a state (docs/using.md).
 struct SampleHealth {
-    index_t of = 0;                       // number of images
-    index_t not_finite = 0;               // with an infinity or NaN (crossed out)
-    index_t out_of_range = 0;             // finite, but a value exceeds kFarOut
-    static constexpr double kFarOut = 5;  // ten times the range of pixels
+    index_t of = 0;                           // number of images
+    index_t not_finite = 0;                   // with an infinity or NaN (crossed out)
+    index_t out_of_range = 0;                 // finite, but a value exceeds kOutOfRange
+    static constexpr double kOutOfRange = 5;  // ten times the range of pixels
 
     // Adds N images; largest [N] as from sample().
     void add(index_t N, const double* largest);

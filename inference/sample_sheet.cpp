@@ -11,7 +11,7 @@ constexpr auto kPanels = static_cast<index_t>(std::size(kSheetTemperatures));
 constexpr index_t kClassColumns = 10;  // of a panel, at most
 // limit on pixels of all tiles, if fewer tiles are possible
 constexpr index_t kSheetPixels = index_t{1} << 22;
-constexpr index_t kLargestSheet = index_t{1} << 26;  // limit with one tile per panel
+constexpr index_t kMaxSheet = index_t{1} << 26;  // limit with one tile per panel
 
 index_t tile_pixels(const ModelConfig& model) {
     const index_t scale = tile_scale(model.image_height, model.image_width);
@@ -22,7 +22,7 @@ index_t tile_pixels(const ModelConfig& model) {
 
 std::optional<GridSize> sheet_grid(const ModelConfig& model) {
     const index_t tile = tile_pixels(model);
-    if (tile > kLargestSheet / kPanels) return {};
+    if (tile > kMaxSheet / kPanels) return {};
     GridSize grid{4, model.y_cond ? std::min(model.n_classes, kClassColumns) : 4};
     const auto large = [&] { return tile * grid.tiles() * kPanels > kSheetPixels; };
     while (large() && grid.rows > 1) grid.rows /= 2;

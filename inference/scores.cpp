@@ -53,7 +53,7 @@ std::optional<double> correlation(const std::vector<double>& a, const std::vecto
     return ab / std::sqrt(aa * bb);
 }
 
-std::vector<index_t> rising_order(const std::vector<double>& values) {
+std::vector<index_t> argsort(const std::vector<double>& values) {
     std::vector<index_t> order(values.size());
     std::iota(order.begin(), order.end(), index_t{0});
     std::stable_sort(order.begin(), order.end(), [&](index_t a, index_t b) { return values[a] < values[b]; });

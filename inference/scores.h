@@ -24,6 +24,6 @@ double auroc(const std::vector<double>& low, const std::vector<double>& high);
 std::optional<double> correlation(const std::vector<double>& a, const std::vector<double>& b);
 
 // Indices 0 .. N - 1 in order of ascending values (stable).
-std::vector<index_t> rising_order(const std::vector<double>& values);
+std::vector<index_t> argsort(const std::vector<double>& values);
 
 }  // namespace glow

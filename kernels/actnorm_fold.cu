@@ -117,7 +117,7 @@ template <class Map>
 struct FoldNetworks {
     static constexpr const char* name = "fold_networks";
     std::size_t count;
-    NetworkFolding<Map> level[kMostFoldings];
+    NetworkFolding<Map> level[kMaxFoldings];
 
     int groups() const { return static_cast<int>(count); }
     GLOW_HD index_t items(int l) const { return level[l].networks; }
@@ -295,7 +295,7 @@ void unfold_network(const Exec& exec, const ActnormUnfolding& conv1, const Actno
 
 template <class Map>
 void fold_networks(const Exec& exec, std::span<const NetworkFolding<Map>> levels) {
-    if (levels.size() > kMostFoldings) throw Error("fold_networks: too many levels");
+    if (levels.size() > kMaxFoldings) throw Error("fold_networks: too many levels");
     FoldNetworks<Map> fold{levels.size(), {}};
     std::copy(levels.begin(), levels.end(), fold.level);
     for_each_row(exec, fold);

@@ -60,8 +60,8 @@ struct NetworkFolding {
     double* scale3;
     Map* bias2_rounded = nullptr;  // bias2 in the products' type; nullptr: not needed
 };
-// Folds all levels, at most kMostFoldings, in one kernel.
-inline constexpr std::size_t kMostFoldings = 17;
+// Folds all levels, at most kMaxFoldings, in one kernel.
+inline constexpr std::size_t kMaxFoldings = 17;
 template <class Map>
 void fold_networks(const Exec& exec, std::span<const NetworkFolding<Map>> levels);
 

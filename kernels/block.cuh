@@ -46,7 +46,7 @@ struct BlockThread {
 
 // Shared memory per block that every GPU provides without opt-in, and with it (from compute capability 8.0
 // on).
-inline constexpr index_t kSharedBytes = 48 << 10, kMostSharedBytes = 96 << 10;
+inline constexpr index_t kSharedBytes = 48 << 10, kMaxSharedBytes = 96 << 10;
 
 // x by y blocks, each with `shared_bytes` of shared memory.
 struct BlockGrid {
@@ -171,7 +171,7 @@ void run_blocks(const Exec& exec, const BlockGrid& grid, const F& f) {
     static_assert(F::kThreads % 32 == 0 || F::kThreads < 32, "whole warps");
     static_assert(F::kBlocks >= 1 && F::kThreads * F::kBlocks <= 2048, "what a multiprocessor can hold");
     if (grid.x <= 0 || grid.y <= 0 || !begin_launch(exec, f)) return;
-    if (grid.shared_bytes > kMostSharedBytes || grid.x > (index_t{1} << 30) || grid.y > 65535)
+    if (grid.shared_bytes > kMaxSharedBytes || grid.x > (index_t{1} << 30) || grid.y > 65535)
         throw_error(std::string(F::name) + ": blocks too large or too many for a GPU");
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {

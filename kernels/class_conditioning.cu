@@ -138,7 +138,7 @@ struct CrossEntropy {
             sum += row[k];
         }
         for (index_t k = 0; k < classes; ++k) row[k] /= sum;
-        bits[n] = (log_of(sum) - log_numerator) * kPerLn2;
+        bits[n] = (log_of(sum) - log_numerator) * kLog2E;
         error[n] = wrong ? 1.0 : 0.0;
     }
 };
@@ -154,7 +154,7 @@ struct LogitsBackward {
     double* dpre;
     GLOW_HD void operator()(index_t n, index_t k) const {
         const double p = probabilities[n * classes + k];
-        const double dlogit = dbits * kPerLn2 * (labels[n] == k ? p - 1.0 : p);
+        const double dlogit = dbits * kLog2E * (labels[n] == k ? p - 1.0 : p);
         dpre[n * classes + k] = dlogit * scale_of(logs[k]);
     }
 };

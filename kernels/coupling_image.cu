@@ -387,7 +387,7 @@ bool coupling_image_fits(index_t H, index_t W, index_t outputs) {
         with_lanes(outputs, [&]<int kCount>() {
             using Kernel = CouplingBackwardImage<Map, true, CouplingScale::sigmoid, kCount, kWideWarps>;
             fits = outputs / kCount <= Kernel::kThreads &&
-                   Kernel::shared_bytes(H, W, outputs) <= kMostSharedBytes;
+                   Kernel::shared_bytes(H, W, outputs) <= kMaxSharedBytes;
         });
     return fits;
 }

@@ -11,11 +11,11 @@ namespace glow {
 enum class Dequantization { uniform, center, variational };
 
 template <>
-struct Names<Dequantization> {
+struct EnumNames<Dequantization> {
     static constexpr const char* what = "dequantization";
-    static constexpr NamedValue<Dequantization> values[] = {{Dequantization::uniform, "uniform"},
-                                                            {Dequantization::center, "center"},
-                                                            {Dequantization::variational, "variational"}};
+    static constexpr EnumName<Dequantization> values[] = {{Dequantization::uniform, "uniform"},
+                                                          {Dequantization::center, "center"},
+                                                          {Dequantization::variational, "variational"}};
 };
 
 }  // namespace glow

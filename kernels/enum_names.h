@@ -2,9 +2,9 @@
 //
 //     enum class Optimizer { adamax, adam };
 //     template <>
-//     struct Names<Optimizer> {
+//     struct EnumNames<Optimizer> {
 //         static constexpr const char* what = "optimizer";
-//         static constexpr NamedValue<Optimizer> values[] = {{Optimizer::adamax, "adamax"},
+//         static constexpr EnumName<Optimizer> values[] = {{Optimizer::adamax, "adamax"},
 //                                                            {Optimizer::adam, "adam"}};
 //     };
 #pragma once
@@ -18,23 +18,23 @@
 namespace glow {
 
 template <class T>
-struct NamedValue {
+struct EnumName {
     T value;
     const char* name;
 };
 
 // Specialized for each type of option: what (for messages) and values.
 template <class T>
-struct Names;
+struct EnumNames;
 
 template <class T>
 concept Named = requires {
-    Names<T>::values;
+    EnumNames<T>::values;
 };
 
 template <Named T>
 std::string to_string(const T& value) {
-    for (const NamedValue<T>& candidate : Names<T>::values)
+    for (const EnumName<T>& candidate : EnumNames<T>::values)
         if (candidate.value == value) return candidate.name;
     return "?";
 }
@@ -51,16 +51,16 @@ auto printable(const T& value) {
 // "fp32, tf32 or bf16".
 template <Named T>
 std::string known_names() {
-    const std::size_t count = std::size(Names<T>::values);
+    const std::size_t count = std::size(EnumNames<T>::values);
     std::string text;
     for (std::size_t i = 0; i < count; ++i)
-        text += (i == 0 ? "" : i + 1 < count ? ", " : " or ") + std::string(Names<T>::values[i].name);
+        text += (i == 0 ? "" : i + 1 < count ? ", " : " or ") + std::string(EnumNames<T>::values[i].name);
     return text;
 }
 
 template <Named T>
 std::optional<T> find_name(const std::string& text) {
-    for (const NamedValue<T>& candidate : Names<T>::values)
+    for (const EnumName<T>& candidate : EnumNames<T>::values)
         if (text == candidate.name) return candidate.value;
     return {};
 }
@@ -69,7 +69,8 @@ std::optional<T> find_name(const std::string& text) {
 template <Named T>
 T parse_name(const std::string& text) {
     if (const std::optional<T> found = find_name<T>(text)) return *found;
-    throw InputError(std::string(Names<T>::what) + " must be " + known_names<T>() + ", got '" + text + "'");
+    throw InputError(std::string(EnumNames<T>::what) + " must be " + known_names<T>() + ", got '" + text +
+                     "'");
 }
 
 }  // namespace glow

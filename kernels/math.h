@@ -11,8 +11,8 @@
 
 namespace glow {
 
-inline constexpr double kLn2 = 0x1.62e42fefa39efp-1;   // ln 2
-inline constexpr double kPerLn2 = 1.4426950408889634;  // 1 / ln 2: nats to bits
+inline constexpr double kLn2 = 0x1.62e42fefa39efp-1;  // ln 2
+inline constexpr double kLog2E = 1.4426950408889634;  // 1 / ln 2: nats to bits
 
 GLOW_HD inline double sqrt_of(double x) {
     return ::sqrt(x);
@@ -47,7 +47,7 @@ GLOW_HD inline double exp_of(double x) {
     x = x > 1000.0 ? 1000.0 : x;
     x = x < -1000.0 ? -1000.0 : x;
     const double kRound = 0x1.8p52;  // adding and subtracting it rounds to nearest
-    const double shifted = x * kPerLn2 + kRound;
+    const double shifted = x * kLog2E + kRound;
     const double k = shifted - kRound;
     const double r = (x - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33;
     double p = 1.0 / 6227020800.0;
@@ -125,13 +125,13 @@ GLOW_HD inline double quarter_sin(double a) {
     p = p * q - 1.0 / 6.0;
     return (p * q + 1.0) * a;
 }
-GLOW_HD inline double cos_turn(double t) {
+GLOW_HD inline double cos_2pi(double t) {
     const int quarter = static_cast<int>(4.0 * t + 0.5);  // nearest quarter turn, 0..4
     const double angle = (4.0 * t - quarter) * 1.5707963267948966;
     const double c = (quarter & 1) ? -quarter_sin(angle) : quarter_cos(angle);
     return (quarter & 2) ? -c : c;
 }
-GLOW_HD inline double sin_turn(double t) {
+GLOW_HD inline double sin_2pi(double t) {
     const int quarter = static_cast<int>(4.0 * t + 0.5);
     const double angle = (4.0 * t - quarter) * 1.5707963267948966;
     const double s = (quarter & 1) ? quarter_cos(angle) : quarter_sin(angle);

@@ -39,7 +39,7 @@ struct AffineRowsTile {
                 f};
     }
     // A larger matrix would leave room for few blocks.
-    static bool fits(index_t C) { return C % kSide == 0 && shared_bytes(kSide, C) <= kMostSharedBytes / 2; }
+    static bool fits(index_t C) { return C % kSide == 0 && shared_bytes(kSide, C) <= kMaxSharedBytes / 2; }
     static index_t shared_bytes(index_t tile_rows, index_t C) {
         return (C * (C + 1) + 3 * tile_rows * staged_line<state_t>(C)) *
                static_cast<index_t>(sizeof(state_t));

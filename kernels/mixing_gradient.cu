@@ -151,7 +151,7 @@ struct MixingBackwardTile {
     // Rows of whole packs, and threads and shared memory for a block's sums and matrices.
     static bool fits(index_t C) {
         return C % kSide == 0 && C / kSide * (C / kSide + 1) <= kThreads &&
-               shared_bytes(kSide, C) <= kMostSharedBytes;
+               shared_bytes(kSide, C) <= kMaxSharedBytes;
     }
     static index_t shared_bytes(index_t tile_rows, index_t C) {
         const index_t states = (kInverse ? C * (C + 1) : 0) + kStates * tile_rows * staged_line<state_t>(C);
@@ -320,8 +320,8 @@ struct MixingBackwardTile {
 struct MixingFinish {
     static constexpr const char* name = "mixing_finish";
     static constexpr int kThreads = 768, kBlocks = 1, kPhases = 4, kAhead = 16;
-    static constexpr int kMostSplits = 16;  // of the parts
-    static constexpr int kFold = 8;         // threads that add up the actnorm's sums
+    static constexpr int kMaxSplits = 16;  // of the parts
+    static constexpr int kFold = 8;        // threads that add up the actnorm's sums
     struct Locals {
         double W, W_inverse, scale;
         real dW, dbias, dlogs, bias, logs;
@@ -339,7 +339,7 @@ struct MixingFinish {
                             const MixingGradients& gradients) {
         return {static_cast<int>(C),
                 static_cast<int>(parts),
-                static_cast<int>(std::min<index_t>(kMostSplits, kThreads / (2 * C))),
+                static_cast<int>(std::min<index_t>(kMaxSplits, kThreads / (2 * C))),
                 Divisor(2 * C),
                 partial,
                 values.W,

@@ -14,7 +14,7 @@ namespace glow::inline GLOW_REAL {
 namespace {
 
 constexpr int kRows = 64;  // pixels of a tile
-constexpr index_t kMostTaps = 112, kMostColumns = 64;
+constexpr index_t kMaxTaps = 112, kMaxColumns = 64;
 constexpr int kSlice = 128;            // channels of a block of the last convolution's kernel
 constexpr int kMultiprocessors = 132;  // of an H100; a constant, because the order of sums depends on it
 
@@ -74,7 +74,7 @@ struct OutputBlocking {
     static constexpr int kSums =
         kWarps / kOutWarps * kSlice;  // of dhidden's columns, by warps below each other
     static constexpr int kSharedBytes = 2 * (kStages * kStageSize + kTaps * kChannelLine) + 4 * kSums;
-    static_assert(kTaps == kMostTaps && kSharedBytes <= kTensorCoreSharedBytes);
+    static_assert(kTaps == kMaxTaps && kSharedBytes <= kTensorCoreSharedBytes);
 };
 
 // Starts to copy rows to shared memory, kPacks packs each. A row in memory has `packs` of them; the others,
@@ -274,7 +274,7 @@ __global__ void __launch_bounds__(OutputBlocking::kThreads, 2)
 // time; its sums dW for all of them stay in registers.
 struct InputBlocking {
     static constexpr int kThreads = 512;
-    static constexpr int kColumns = kMostColumns, kChannels = 64;  // at most; at a time
+    static constexpr int kColumns = kMaxColumns, kChannels = 64;  // at most; at a time
     static constexpr int kPacks = kColumns / 8;
     static constexpr int kLine = 64 + 8;  // elements of a row in shared memory
     static constexpr int kTileSize = 64 * kLine;
@@ -414,10 +414,10 @@ void with_steps(index_t width, F f) {
 }  // namespace
 
 bool output_conv_backward_fits(const Exec& exec, index_t taps, index_t width) {
-    return exec.tensor_cores && taps % 8 == 0 && taps <= kMostTaps && width > 0 && width % kSlice == 0;
+    return exec.tensor_cores && taps % 8 == 0 && taps <= kMaxTaps && width > 0 && width % kSlice == 0;
 }
 bool input_conv_backward_fits(const Exec& exec, index_t columns, index_t width) {
-    return exec.tensor_cores && columns % 8 == 0 && columns <= kMostColumns &&
+    return exec.tensor_cores && columns % 8 == 0 && columns <= kMaxColumns &&
            (width == 128 || width == 256 || width == 512);
 }
 

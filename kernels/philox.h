@@ -60,7 +60,7 @@ struct NormalPair {
 GLOW_HD inline NormalPair philox_normal(std::uint32_t word0, std::uint32_t word1) {
     const double radius = sqrt_of(-2.0 * log_of((word0 + 0.5) * 0x1p-32));
     const double turn = (word1 + 0.5) * 0x1p-32;
-    return {radius * cos_turn(turn), radius * sin_turn(turn)};
+    return {radius * cos_2pi(turn), radius * sin_2pi(turn)};
 }
 
 }  // namespace glow

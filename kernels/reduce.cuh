@@ -88,7 +88,7 @@ struct NothingLoaded {};
 template <class F>
 struct ColumnSums {
     static constexpr const char* name = F::name;
-    static constexpr int kThreads = 256, kBlocks = 3, kPhases = 2, kAhead = 4, kMostLanes = 16;
+    static constexpr int kThreads = 256, kBlocks = 3, kPhases = 2, kAhead = 4, kMaxLanes = 16;
     using Sum = typename F::Sum;
     struct Locals {};
     index_t rows, channels;
@@ -259,7 +259,7 @@ void sum_columns(const Exec& exec, index_t rows, index_t channels, double* parti
     constexpr int kSums = F::kSums;
     if (exec.tuned_for_gpu()) {
         int lanes = 4;
-        while (lanes < ColumnSums<F>::kMostLanes && lanes < channels) lanes *= 2;
+        while (lanes < ColumnSums<F>::kMaxLanes && lanes < channels) lanes *= 2;
         const ColumnSums<F> sums{rows, channels, lanes, partial, f};
         run_blocks(exec, {(channels + lanes - 1) / lanes, kColumnParts, sums.shared_bytes()}, sums);
         return fold_columns<kSums>(exec, kColumnParts, channels, partial, finish);

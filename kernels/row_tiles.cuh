@@ -95,7 +95,7 @@ template <class SharedBytes>
 index_t tile_rows_of(index_t rows, index_t C, index_t elements, SharedBytes shared_bytes) {
     constexpr index_t kMost = 256, kFew = 16, kTiles = 128;
     index_t tile = kMost;
-    while (tile > kSide && (tile * C > elements || shared_bytes(tile) > kMostSharedBytes)) tile /= 2;
+    while (tile > kSide && (tile * C > elements || shared_bytes(tile) > kMaxSharedBytes)) tile /= 2;
     while (tile > kFew && tile * kTiles > rows) tile /= 2;
     return tile;
 }

@@ -18,36 +18,35 @@ enum class Precision { fp32, tf32, bf16 };
 enum class Engine { products, library };
 
 template <>
-struct Names<Permutation> {
+struct EnumNames<Permutation> {
     static constexpr const char* what = "permutation";
-    static constexpr NamedValue<Permutation> values[] = {{Permutation::invconv, "invconv"},
-                                                         {Permutation::invconv_lu, "invconv_lu"},
-                                                         {Permutation::shuffle, "shuffle"},
-                                                         {Permutation::reverse, "reverse"}};
+    static constexpr EnumName<Permutation> values[] = {{Permutation::invconv, "invconv"},
+                                                       {Permutation::invconv_lu, "invconv_lu"},
+                                                       {Permutation::shuffle, "shuffle"},
+                                                       {Permutation::reverse, "reverse"}};
 };
 template <>
-struct Names<CouplingKind> {
+struct EnumNames<CouplingKind> {
     static constexpr const char* what = "coupling";
-    static constexpr NamedValue<CouplingKind> values[] = {{CouplingKind::affine, "affine"},
-                                                          {CouplingKind::additive, "additive"}};
+    static constexpr EnumName<CouplingKind> values[] = {{CouplingKind::affine, "affine"},
+                                                        {CouplingKind::additive, "additive"}};
 };
 template <>
-struct Names<CouplingScale> {
+struct EnumNames<CouplingScale> {
     static constexpr const char* what = "coupling scale";
-    static constexpr NamedValue<CouplingScale> values[] = {{CouplingScale::sigmoid, "sigmoid"},
-                                                           {CouplingScale::tanh, "tanh"}};
+    static constexpr EnumName<CouplingScale> values[] = {{CouplingScale::sigmoid, "sigmoid"},
+                                                         {CouplingScale::tanh, "tanh"}};
 };
 template <>
-struct Names<Precision> {
+struct EnumNames<Precision> {
     static constexpr const char* what = "precision";
-    static constexpr NamedValue<Precision> values[] = {
+    static constexpr EnumName<Precision> values[] = {
         {Precision::fp32, "fp32"}, {Precision::tf32, "tf32"}, {Precision::bf16, "bf16"}};
 };
 template <>
-struct Names<Engine> {
+struct EnumNames<Engine> {
     static constexpr const char* what = "engine";
-    static constexpr NamedValue<Engine> values[] = {{Engine::products, "products"},
-                                                    {Engine::library, "cudnn"}};
+    static constexpr EnumName<Engine> values[] = {{Engine::products, "products"}, {Engine::library, "cudnn"}};
 };
 
 // How a coupling uses its network's output.

@@ -18,17 +18,17 @@ inline constexpr Scalar scalar_of<double> = Scalar::f64;
 template <>
 inline constexpr Scalar scalar_of<bfloat16> = Scalar::bf16;
 template <>
-struct Names<Scalar> {
+struct EnumNames<Scalar> {
     static constexpr const char* what = "type";
-    static constexpr NamedValue<Scalar> values[] = {
+    static constexpr EnumName<Scalar> values[] = {
         {Scalar::f32, "f32"}, {Scalar::f64, "f64"}, {Scalar::bf16, "bf16"}, {Scalar::tf32, "tf32"}};
 };
 
 enum class Epilogue { none, relu, bias_relu };
 template <>
-struct Names<Epilogue> {
+struct EnumNames<Epilogue> {
     static constexpr const char* what = "epilogue";
-    static constexpr NamedValue<Epilogue> values[] = {
+    static constexpr EnumName<Epilogue> values[] = {
         {Epilogue::none, "none"}, {Epilogue::relu, "relu"}, {Epilogue::bias_relu, "bias_relu"}};
 };
 // What the epilogue bias_relu reads.

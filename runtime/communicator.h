@@ -108,11 +108,11 @@ void require_equal_devices(Communicator& processes, Device device, const std::st
 
 enum class CommunicatorKind { automatic, mpi, nccl };
 template <>
-struct Names<CommunicatorKind> {
+struct EnumNames<CommunicatorKind> {
     static constexpr const char* what = "communicator";
-    static constexpr NamedValue<CommunicatorKind> values[] = {{CommunicatorKind::automatic, "auto"},
-                                                              {CommunicatorKind::mpi, "mpi"},
-                                                              {CommunicatorKind::nccl, "nccl"}};
+    static constexpr EnumName<CommunicatorKind> values[] = {{CommunicatorKind::automatic, "auto"},
+                                                            {CommunicatorKind::mpi, "mpi"},
+                                                            {CommunicatorKind::nccl, "nccl"}};
 };
 
 // automatic: MPI under a launcher, plus NCCL for CUDA devices; otherwise a single process. Throws InputError

@@ -29,7 +29,7 @@ cudaStream_t stream_of(const Exec& exec) {
     static_cast<void>(cudaGetLastError());
     throw InputError(fmt::format(
         "the GPU has no memory left{} for {}; nvidia-smi lists the programs that use it",
-        known ? fmt::format(" ({} of {} free)", human_bytes(free), human_bytes(total)) : "", call));
+        known ? fmt::format(" ({} of {} free)", format_bytes(free), format_bytes(total)) : "", call));
 }
 
 // Formats the version numbers of cuBLAS: 130100 -> "13.1.0".
@@ -192,7 +192,7 @@ std::string describe(int ordinal) {
     cudaDeviceProp properties{};
     GLOW_CUDA(cudaGetDeviceProperties(&properties, ordinal));
     return fmt::format("{}, compute capability {}.{}, {}", properties.name, properties.major,
-                       properties.minor, human_bytes(properties.totalGlobalMem));
+                       properties.minor, format_bytes(properties.totalGlobalMem));
 }
 
 void* allocate(std::size_t bytes) {
@@ -205,7 +205,7 @@ void* allocate(std::size_t bytes) {
         throw InputError(
             fmt::format("the GPU has {} of {} free, but {} more are needed; use a smaller model or "
                         "batch, or --micro-batch",
-                        human_bytes(free), human_bytes(total), human_bytes(bytes)));
+                        format_bytes(free), format_bytes(total), format_bytes(bytes)));
     }
     check(status, "cudaMalloc", __FILE__, __LINE__);
     return memory;

@@ -128,7 +128,7 @@ class CudaSolver : public Solver {
 }  // namespace
 
 bool is_batched(index_t n) {
-    return n <= kLargestBatched;
+    return n <= kMaxBatched;
 }
 
 SolverScratch solver_scratch(index_t count, index_t n, std::size_t work_bytes) {

@@ -10,7 +10,7 @@ namespace glow::cuda {
 
 // Up to this order cuBLAS inverts a level's matrices as a batch. Larger matrices fill the GPU on their own,
 // and cuSOLVER's blocked LU is faster.
-inline constexpr index_t kLargestBatched = 128;
+inline constexpr index_t kMaxBatched = 128;
 bool is_batched(index_t n);
 
 // Byte offsets of the scratch arrays for `count` matrices of order n, each aligned to kAlignment.

@@ -50,7 +50,7 @@ void Arena::allocate(std::size_t capacity_bytes) {
         mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         throw InputError(fmt::format("{} arena: the system cannot provide {}; use a smaller model or batch",
-                                     name_of(category_), human_bytes(bytes)));
+                                     name_of(category_), format_bytes(bytes)));
     base_ = static_cast<std::byte*>(base);
     capacity_ = bytes;
 }
@@ -139,7 +139,7 @@ void refuse_beyond_process(Device device, std::size_t bytes) {
     if (const MemoryLimit limit = process_memory_limit(); bytes + kLibraryBytes > limit.bytes)
         throw InputError(
             fmt::format("{} are needed, but {} {}: use a smaller model or batch, or raise the limit",
-                        human_bytes(bytes + kLibraryBytes), limit.source, human_bytes(limit.bytes)));
+                        format_bytes(bytes + kLibraryBytes), limit.source, format_bytes(limit.bytes)));
 }
 
 }  // namespace
@@ -161,7 +161,7 @@ std::size_t process_peak_bytes() {
     return 0;
 }
 
-std::string human_bytes(std::size_t bytes) {
+std::string format_bytes(std::size_t bytes) {
     if (bytes >= std::size_t{1} << 30) return fmt::format("{:.2f} GiB", bytes / double(1 << 30));
     if (bytes >= std::size_t{1} << 20) return fmt::format("{:.1f} MiB", bytes / double(1 << 20));
     if (bytes >= std::size_t{1} << 10) return fmt::format("{:.1f} KiB", bytes / double(1 << 10));

@@ -102,6 +102,6 @@ class Memory {
 
 // Peak resident memory of the process in bytes (VmHWM), and formatting as "1.5 GiB".
 std::size_t process_peak_bytes();
-std::string human_bytes(std::size_t bytes);
+std::string format_bytes(std::size_t bytes);
 
 }  // namespace glow

@@ -116,9 +116,9 @@ class OneDnnBlas : public Blas {
         const auto found = products_.find({gemm, team});
         if (found != products_.end()) return found->second;
         if (const MemoryLimit limit = process_memory_limit(); limit.bytes < kCodeBytes)
-            throw InputError("oneDNN needs " + human_bytes(kCodeBytes) +
+            throw InputError("oneDNN needs " + format_bytes(kCodeBytes) +
                              " for the code of a matrix product, but " + limit.source + " " +
-                             human_bytes(limit.bytes));
+                             format_bytes(limit.bytes));
         try {
             return products_.emplace(std::pair(gemm, team), make(gemm, team)).first->second;
         } catch (const dnnl::error& e) {

@@ -85,8 +85,8 @@ class OpenBlas : public Blas {
     // for those that the system did not start.
     template <class T>
     void product(const Gemm& g, const T* a, const T* b, T* c, const T* bias) const {
-        constexpr index_t kLeastWork = 1 << 16;  // multiply-adds that are worth a team
-        const int team = g.m * g.n * g.k < kLeastWork ? 1 : available_team(threads_);
+        constexpr index_t kMinWork = 1 << 16;  // multiply-adds that are worth a team
+        const int team = g.m * g.n * g.k < kMinWork ? 1 : available_team(threads_);
         const bool by_rows = g.m >= g.n;
         const index_t extent = by_rows ? g.m : g.n, part = round_up((extent + team - 1) / team, kTile);
 #pragma omp parallel for num_threads(team) schedule(static)
@@ -137,7 +137,7 @@ ScopedBlasThreads::~ScopedBlasThreads() {
 namespace {
 
 constexpr std::size_t kBufferBytes = std::size_t{129} << 20;  // OpenBLAS's BUFFER_SIZE on x86-64, and a page
-constexpr int kMostBuffers = 64;                              // of its pool's 256 or more
+constexpr int kMaxBuffers = 64;                               // of its pool's 256 or more
 
 // Whether there is address space for the buffers and for other libraries.
 bool can_map(int buffers) {
@@ -175,15 +175,15 @@ void reserve_blas_buffers([[maybe_unused]] int threads) {
         throw InputError(fmt::format(
             "OpenBLAS and other libraries need {} of address space for {} thread{}, but {}: {} use fewer "
             "--threads",
-            human_bytes(kLibraryBytes + blas_buffer_bytes(threads - reserved)), threads,
+            format_bytes(kLibraryBytes + blas_buffer_bytes(threads - reserved)), threads,
             threads > 1 ? "s" : "",
             limit.source.empty() ? "the system does not provide it"
-                                 : fmt::format("{} {}", limit.source, human_bytes(limit.bytes)),
+                                 : fmt::format("{} {}", limit.source, format_bytes(limit.bytes)),
             limit.source.empty() ? "end other programs, or" : "raise the limit, or"));
     }
     reserved = threads;
     if (blas_memory_alloc == nullptr || blas_memory_free == nullptr) return;
-    std::vector<void*> taken(static_cast<std::size_t>(std::min(threads, kMostBuffers)));
+    std::vector<void*> taken(static_cast<std::size_t>(std::min(threads, kMaxBuffers)));
     for (void*& buffer : taken) buffer = blas_memory_alloc(0);
     for (void* const buffer : taken)
         if (buffer != nullptr) blas_memory_free(buffer);  // back to the pool, still mapped

@@ -175,7 +175,7 @@ void CommandLine::result(const std::string& text, const nlohmann::ordered_json& 
     flush_results();
 }
 
-void CommandLine::complain(const std::string& kind, const std::string& text) const {
+void CommandLine::print_diagnostic(const std::string& kind, const std::string& text) const {
     std::string line = text;
     for (char& character : line) {
         if (character == '\n' || character == '\r') character = ' ';
@@ -184,7 +184,7 @@ void CommandLine::complain(const std::string& kind, const std::string& text) con
     write_line(stderr, fmt::format("{}: {}: {}", name_, kind, line));
 }
 
-void CommandLine::say_line(const std::string& text) const {
+void CommandLine::print_line(const std::string& text) const {
     if (quiet_) return;
     clear_line();
     write_line(stderr, text);
@@ -243,18 +243,19 @@ int run_command(int argc, char** argv, const std::string& description,
         return 1;
     } catch (const InputError& error) {
         let_root_report_first();
-        command.complain("error", error.what());
+        command.print_diagnostic("error", error.what());
         return 2;
     } catch (const std::bad_alloc&) {
         let_root_report_first();
         const MemoryLimit limit = process_memory_limit();
-        command.complain("error", limit.source.empty() ? "out of memory"
-                                                       : fmt::format("out of memory: {} {}", limit.source,
-                                                                     human_bytes(limit.bytes)));
+        command.print_diagnostic(
+            "error", limit.source.empty()
+                         ? "out of memory"
+                         : fmt::format("out of memory: {} {}", limit.source, format_bytes(limit.bytes)));
         return 1;
     } catch (const std::exception& error) {
         let_root_report_first();
-        command.complain("error", is_thread_limit(error) ? kThreadLimit : error.what());
+        command.print_diagnostic("error", is_thread_limit(error) ? kThreadLimit : error.what());
         return 1;
     }
 }
@@ -278,8 +279,8 @@ void run_on_all(const CommandLine& command, Communicator& processes, const std::
         if (processes.size() == 1) throw;
         if (!processes.is_root()) std::this_thread::sleep_for(std::chrono::seconds(1));
         const ProcessGroup& group = processes.group();
-        command.complain("error",
-                         fmt::format("rank {} on {}: {}", group.rank, group.hosts[group.rank], error.what()));
+        command.print_diagnostic(
+            "error", fmt::format("rank {} on {}: {}", group.rank, group.hosts[group.rank], error.what()));
         processes.abort(dynamic_cast<const InputError*>(&error) != nullptr ? 2 : 1);
     }
 }

@@ -63,12 +63,12 @@ class CommandLine {
     // Prints a message to stderr, unless --quiet.
     template <class... Args>
     void say(fmt::format_string<Args...> format, Args&&... args) const {
-        say_line(fmt::format(format, std::forward<Args>(args)...));
+        print_line(fmt::format(format, std::forward<Args>(args)...));
     }
     // Prints "name: warning: ..." to stderr, even with --quiet.
     template <class... Args>
     void warn(fmt::format_string<Args...> format, Args&&... args) const {
-        complain("warning", fmt::format(format, std::forward<Args>(args)...));
+        print_diagnostic("warning", fmt::format(format, std::forward<Args>(args)...));
     }
     // Prints the result to stdout: `text` and a newline, or with --json the object on one line.
     void result(const std::string& text, const nlohmann::ordered_json& object) const;
@@ -84,11 +84,11 @@ class CommandLine {
     void set_exit_status(int status) { exit_status_ = status; }
 
     // Prints "name: kind: text" to stderr, with newlines in text replaced by spaces.
-    void complain(const std::string& kind, const std::string& text) const;
+    void print_diagnostic(const std::string& kind, const std::string& text) const;
 
   private:
     friend int run_command(int, char**, const std::string&, const std::function<void(CommandLine&)>&);
-    void say_line(const std::string& text) const;
+    void print_line(const std::string& text) const;
 
     std::string name_;
     CLI::App app_;

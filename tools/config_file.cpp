@@ -27,7 +27,7 @@
 namespace glow {
 namespace {
 
-constexpr std::size_t kMostBytes = 1 << 20;
+constexpr std::size_t kMaxBytes = 1 << 20;
 constexpr int kPipeMilliseconds = 30000;
 
 // ---- The file ------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ std::string read_text(const std::filesystem::path& path) {
     if (S_ISDIR(status.st_mode)) refuse("it is a folder");
     std::string text;
     char buffer[65536];
-    while (text.size() <= kMostBytes) {
+    while (text.size() <= kMaxBytes) {
         const ssize_t count = read(file.number, buffer, sizeof buffer);
         if (count > 0) {
             text.append(buffer, static_cast<std::size_t>(count));
@@ -63,7 +63,7 @@ std::string read_text(const std::filesystem::path& path) {
             refuse(std::strerror(errno));
         }
     }
-    refuse(fmt::format("it is larger than {} bytes", kMostBytes));
+    refuse(fmt::format("it is larger than {} bytes", kMaxBytes));
     return text;
 }
 

@@ -14,7 +14,7 @@ namespace glow {
 namespace {
 
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-constexpr std::size_t kMostNames = 50;  // column names listed in a message
+constexpr std::size_t kMaxNames = 50;  // column names listed in a message
 
 bool is_blank(char character) {
     return character == ' ' || character == '\t';
@@ -152,7 +152,7 @@ CsvTable::CsvTable(const std::filesystem::path& path) : shown_(path.string()) {
 std::size_t CsvTable::column(const std::string& name) const {
     const auto found = std::find(names_.begin(), names_.end(), name);
     if (found == names_.end()) {
-        const auto last = names_.begin() + static_cast<std::ptrdiff_t>(std::min(names_.size(), kMostNames));
+        const auto last = names_.begin() + static_cast<std::ptrdiff_t>(std::min(names_.size(), kMaxNames));
         throw InputError(fmt::format("{}: has no column \"{}\"; columns are {}{}", shown_, name,
                                      fmt::join(names_.begin(), last, ", "),
                                      last == names_.end() ? "" : ", ..."));

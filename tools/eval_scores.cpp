@@ -35,7 +35,7 @@ void write_per_image(const std::string& path, const ScoreOptions& options, const
     const std::vector<std::int32_t>& labels = scored.images.set().labels;
     std::vector<index_t> order(bits.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<index_t>(i);
-    if (options.sort) order = rising_order(order_score(options, scored, png));
+    if (options.sort) order = argsort(order_score(options, scored, png));
     if (!options.complexity && options.sort_by != ScoreOrder::corrected) png.clear();
     write_atomically(path, [&](const std::filesystem::path& temporary) {
         std::ofstream file(temporary);
@@ -71,7 +71,7 @@ struct ExtremesLayout {
 void write_extremes(const ScoreOptions& options, const ScoredImages& scored,
                     const std::vector<double>& score) {
     const SplitImages& images = scored.images;
-    std::vector<index_t> order = rising_order(score);
+    std::vector<index_t> order = argsort(score);
     const ExtremesLayout layout(options, scored);
     const ImageSet& shape = images.set();
     const auto panel = [&](const std::string& label, index_t shown) {

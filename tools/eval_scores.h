@@ -19,10 +19,10 @@ struct EvalResult {
 
 enum class ScoreOrder { bpd, corrected };
 template <>
-struct Names<ScoreOrder> {
+struct EnumNames<ScoreOrder> {
     static constexpr const char* what = "order";
-    static constexpr NamedValue<ScoreOrder> values[] = {{ScoreOrder::bpd, "bpd"},
-                                                        {ScoreOrder::corrected, "corrected"}};
+    static constexpr EnumName<ScoreOrder> values[] = {{ScoreOrder::bpd, "bpd"},
+                                                      {ScoreOrder::corrected, "corrected"}};
 };
 
 struct ScoreOptions {

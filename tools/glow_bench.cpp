@@ -108,7 +108,7 @@ class Peak {
     void *a_, *b_, *c_, *scratch_;
 };
 
-constexpr int kLeastRuns = 3;
+constexpr int kMinRuns = 3;
 
 // Prints the kernels of benchmarks instead of times.
 class KernelReport {
@@ -122,7 +122,7 @@ class KernelReport {
     void record(const std::string& name, const Backend& backend, const std::function<void()>& work) {
         constexpr int kPasses = 5;
         if (bandwidth_ == 0) bandwidth_ = copy_bandwidth(backend.exec());
-        for (int warm_up = 0; warm_up < kLeastRuns; ++warm_up) work();
+        for (int warm_up = 0; warm_up < kMinRuns; ++warm_up) work();
         synchronize(backend.exec());
         profiler_->take();
         launches_.clear();
@@ -191,7 +191,7 @@ void measure(benchmark::State& state, const Backend& backend, const Meter& meter
             peaked += peak.run();
             worked += seconds(backend.exec(), work);
             ++runs;
-        } while (runs < kLeastRuns ||
+        } while (runs < kMinRuns ||
                  std::chrono::duration<double>(Clock::now() - start).count() < min_seconds);
         state.SetIterationTime(worked / runs);
     }

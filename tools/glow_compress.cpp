@@ -218,7 +218,7 @@ int main(int argc, char** argv) {
                 "glow_compress PHOTOS --checkpoint runs/photos -o photos.glow\n"
                 "glow_compress datasets/cifar10.h5 --checkpoint runs/quick --limit 1000 -o test.glow");
             add_model_options(app, options->model);
-            app.get_option("--batch")->check(CLI::Range(1u, kLargestBatch));
+            app.get_option("--batch")->check(CLI::Range(1u, kMaxBatch));
             app.get_option("--device")->description(kCpuOnly);
             add_data_options(app, options->data);
             add_size(

@@ -281,7 +281,7 @@ void add_npz(CommandLine& command) {
     add_file_options(app, *options);
 }
 
-constexpr index_t kMostSynthetic = index_t{1} << 40;  // the splits' streams are at least this far apart
+constexpr index_t kMaxSynthetic = index_t{1} << 40;  // the splits' streams are at least this far apart
 
 struct SyntheticOptions : MakeOptions {
     index_t size = 32, channels = 3, train = 10000, test = 1000;
@@ -289,8 +289,8 @@ struct SyntheticOptions : MakeOptions {
 
 void add_synthetic_options(CLI::App* app, SyntheticOptions& options) {
     app->add_option("--train", options.train, "Training images")
-        ->check(CLI::Range(index_t{1}, kMostSynthetic));
-    app->add_option("--test", options.test, "Test images")->check(CLI::Range(index_t{0}, kMostSynthetic));
+        ->check(CLI::Range(index_t{1}, kMaxSynthetic));
+    app->add_option("--test", options.test, "Test images")->check(CLI::Range(index_t{0}, kMaxSynthetic));
     add_threads(app, options);
     add_make_options(app, options, "Additional validation images, as a fraction of --train");
 }

@@ -25,9 +25,9 @@ namespace glow {
 
 enum class Axis { depth, size, batch };  // axes of the experiment
 template <>
-struct Names<Axis> {
+struct EnumNames<Axis> {
     static constexpr const char* what = "axis";
-    static constexpr NamedValue<Axis> values[] = {
+    static constexpr EnumName<Axis> values[] = {
         {Axis::depth, "depth"}, {Axis::size, "size"}, {Axis::batch, "batch"}};
 };
 
@@ -376,7 +376,7 @@ std::optional<std::string> measured_row(const CommandLine& command, const Point&
                                         Device device, const std::vector<std::string>& arguments,
                                         int& failed) {
     if (planned > available_bytes(device)) {
-        command.say("{}: needs {}, more than this machine has available", name_of(p), human_bytes(planned));
+        command.say("{}: needs {}, more than this machine has available", name_of(p), format_bytes(planned));
         return {};
     }
     const Elsewhere run = run_elsewhere(arguments, p);
@@ -432,11 +432,11 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
         csv.line(line);
         const nlohmann::ordered_json& object = rows.emplace_back(object_of(line));
         if (request.predict)
-            command.say("{}: {} predicted", name_of(p), human_bytes(total(plan.bytes)));
+            command.say("{}: {} predicted", name_of(p), format_bytes(total(plan.bytes)));
         else
             command.say("{}: peak {}, process {}, {:.1f} s", name_of(p),
-                        human_bytes(object["peak_bytes"].get<std::size_t>()),
-                        human_bytes(object["process_bytes"].get<std::size_t>()),
+                        format_bytes(object["peak_bytes"].get<std::size_t>()),
+                        format_bytes(object["process_bytes"].get<std::size_t>()),
                         object["step_ms"].get<double>() / 1e3);
     }
     if (!request.plot.empty()) plot(request);

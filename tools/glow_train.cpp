@@ -35,13 +35,13 @@ void estimate(const CommandLine& command, const TrainingRequest& request) {
     std::string text = fmt::format(
         "memory {} planned, {} at the peak\n{:.3g} s per step (median of {}), {:.3g} images/s, one epoch takes "
         "{}\n",
-        human_bytes(total(r.plan.bytes)), human_bytes(r.peak_bytes), r.step_seconds, r.timed_steps,
+        format_bytes(total(r.plan.bytes)), format_bytes(r.peak_bytes), r.step_seconds, r.timed_steps,
         r.images_per_s, duration_text(r.epoch_seconds));
     if (r.store) {
         json["store"] = {{"more_bytes", r.store->more_bytes}, {"speedup", r.store->speedup}};
         if (r.store->speedup >= kReportedSpeedup)
             text += fmt::format("--memory store: {:.2f}x faster with {} more\n", r.store->speedup,
-                                human_bytes(r.store->more_bytes));
+                                format_bytes(r.store->more_bytes));
     }
     json["steps_left"] = r.steps_left > 0 ? nlohmann::ordered_json(r.steps_left) : nlohmann::ordered_json();
     json["seconds_left"] =
@@ -103,8 +103,8 @@ void plan_or_run(CommandLine& command, const TrainingRequest& request) {
         {"lr_scale", result.lr_scale}};
     std::string text =
         fmt::format("ended by {} at step {}; memory: {} planned, {} at the peak, process grew by {}\n",
-                    result.ended, result.progress.step, human_bytes(result.planned_bytes),
-                    human_bytes(result.peak_bytes), human_bytes(result.process_growth_bytes));
+                    result.ended, result.progress.step, format_bytes(result.planned_bytes),
+                    format_bytes(result.peak_bytes), format_bytes(result.process_growth_bytes));
     if (result.valid_ema) {
         json["valid_bpd_ema"] = result.valid_ema->value;
         json["valid_bpd_raw"] = result.valid_raw->value;

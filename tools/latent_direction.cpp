@@ -20,10 +20,10 @@ namespace glow {
 
 enum class DirectionMethod { linear, mean };
 template <>
-struct Names<DirectionMethod> {
+struct EnumNames<DirectionMethod> {
     static constexpr const char* what = "method";
-    static constexpr NamedValue<DirectionMethod> values[] = {{DirectionMethod::linear, "linear"},
-                                                             {DirectionMethod::mean, "mean"}};
+    static constexpr EnumName<DirectionMethod> values[] = {{DirectionMethod::linear, "linear"},
+                                                           {DirectionMethod::mean, "mean"}};
 };
 
 namespace {

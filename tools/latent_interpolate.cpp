@@ -11,10 +11,10 @@ namespace glow {
 
 enum class InterpolationPath { spherical, linear };
 template <>
-struct Names<InterpolationPath> {
+struct EnumNames<InterpolationPath> {
     static constexpr const char* what = "path";
-    static constexpr NamedValue<InterpolationPath> values[] = {{InterpolationPath::spherical, "spherical"},
-                                                               {InterpolationPath::linear, "linear"}};
+    static constexpr EnumName<InterpolationPath> values[] = {{InterpolationPath::spherical, "spherical"},
+                                                             {InterpolationPath::linear, "linear"}};
 };
 
 namespace {

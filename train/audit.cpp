@@ -40,7 +40,7 @@ std::string describe(const Audit& audit) {
             : fmt::format(
                   ": FAILED, the cosine is below {}; save more states (--anchor-every, --rounding-bits, "
                   "--memory checkpoint)",
-                  Audit::kLeastCosine));
+                  Audit::kMinCosine));
 }
 
 std::vector<std::string> rows(const Audit& audit, index_t step) {

@@ -12,8 +12,8 @@ namespace glow {
 
 // Results on a few images, relative to policy `checkpoint` with the same weights.
 struct Audit {
-    static constexpr index_t kImages = 4;           // at most
-    static constexpr double kLeastCosine = 0.9999;  // the audit fails below this
+    static constexpr index_t kImages = 4;         // at most
+    static constexpr double kMinCosine = 0.9999;  // the audit fails below this
 
     struct Layer {
         std::string name;                    // "level0/step3"
@@ -24,7 +24,7 @@ struct Audit {
     double cosine = 1, relative_l2 = 0;  // of the whole gradient
     index_t images = 0;
 
-    bool holds() const { return cosine >= kLeastCosine; }
+    bool holds() const { return cosine >= kMinCosine; }
     // The layer with the largest state error.
     const Layer& worst() const;
 };

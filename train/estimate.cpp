@@ -54,8 +54,9 @@ void repeat_timed(Session& session, std::size_t most, const std::function<void()
 }
 
 // Policy `store`, if it may be faster and both runs fit in memory at once; decided by root.
-std::optional<StoreOffer> offer_to_time(Session& session, double step_seconds) {
-    const auto offer = store_offer(session.options, session.init_images(), *session.backend, session.plan);
+std::optional<StoreAlternative> offer_to_time(Session& session, double step_seconds) {
+    const auto offer =
+        store_alternative(session.options, session.init_images(), *session.backend, session.plan);
     const auto sharing = static_cast<std::size_t>(session.processes.group().local_size);
     const bool possible =
         offer && step_seconds <= kShortStep &&

@@ -113,7 +113,7 @@ MemoryPlan fitting_plan(const TrainingOptions& options, const Backend& backend) 
     if (const MemoryLimit host = host_memory_limit();
         backend.exec().device == Device::cpu && planned > host.bytes)
         throw InputError(fmt::format("training needs {}, but {} {}: use a smaller batch or model",
-                                     human_bytes(planned), host.source, human_bytes(host.bytes)));
+                                     format_bytes(planned), host.source, format_bytes(host.bytes)));
     return plan;
 }
 

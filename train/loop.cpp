@@ -39,6 +39,7 @@ RunResult TrainingLoop::run() {
     session_.log->start(session_.progress);
     for (bool done = false; !done;) {
         try {
+            validate_interrupted_step();
             while ((result_.ended = limit_reached()).empty()) step_and_log();
             finish();
             done = true;
@@ -59,6 +60,13 @@ RunResult TrainingLoop::run() {
     result_.process_growth_bytes = session_.memory_growth();
     result_.checkpoint = session_.folder.checkpoint(session_.progress.step).string();
     return result_;
+}
+
+void TrainingLoop::validate_interrupted_step() {
+    const index_t step = session_.progress.step;
+    if (step == 0 || session_.done.saved != step) return;
+    if (session_.root_decides<1>({evaluate_timer_.due(step)})[0])
+        evaluate([this] { return stop_requested(); });
 }
 
 void TrainingLoop::step_and_log() {

@@ -20,36 +20,36 @@ enum class MemoryMode { reconstruct, checkpoint, store, automatic };
 enum class LrSchedule { constant, cosine, linear };
 
 template <>
-struct Names<Optimizer> {
+struct EnumNames<Optimizer> {
     static constexpr const char* what = "optimizer";
-    static constexpr NamedValue<Optimizer> values[] = {{Optimizer::adamax, "adamax"},
-                                                       {Optimizer::adam, "adam"}};
+    static constexpr EnumName<Optimizer> values[] = {{Optimizer::adamax, "adamax"},
+                                                     {Optimizer::adam, "adam"}};
 };
 template <>
-struct Names<LrSchedule> {
+struct EnumNames<LrSchedule> {
     static constexpr const char* what = "lr-schedule";
-    static constexpr NamedValue<LrSchedule> values[] = {
+    static constexpr EnumName<LrSchedule> values[] = {
         {LrSchedule::constant, "constant"}, {LrSchedule::cosine, "cosine"}, {LrSchedule::linear, "linear"}};
 };
 template <>
-struct Names<MomentPrecision> {
+struct EnumNames<MomentPrecision> {
     static constexpr const char* what = "moments";
-    static constexpr NamedValue<MomentPrecision> values[] = {{MomentPrecision::fp32, "fp32"},
-                                                             {MomentPrecision::bf16, "bf16"}};
+    static constexpr EnumName<MomentPrecision> values[] = {{MomentPrecision::fp32, "fp32"},
+                                                           {MomentPrecision::bf16, "bf16"}};
 };
 template <>
-struct Names<ImageAccess> {
+struct EnumNames<ImageAccess> {
     static constexpr const char* what = "data access";
-    static constexpr NamedValue<ImageAccess> values[] = {
+    static constexpr EnumName<ImageAccess> values[] = {
         {ImageAccess::automatic, "auto"}, {ImageAccess::memory, "memory"}, {ImageAccess::disk, "disk"}};
 };
 template <>
-struct Names<MemoryMode> {
+struct EnumNames<MemoryMode> {
     static constexpr const char* what = "memory policy";
-    static constexpr NamedValue<MemoryMode> values[] = {{MemoryMode::reconstruct, "reconstruct"},
-                                                        {MemoryMode::checkpoint, "checkpoint"},
-                                                        {MemoryMode::store, "store"},
-                                                        {MemoryMode::automatic, "auto"}};
+    static constexpr EnumName<MemoryMode> values[] = {{MemoryMode::reconstruct, "reconstruct"},
+                                                      {MemoryMode::checkpoint, "checkpoint"},
+                                                      {MemoryMode::store, "store"},
+                                                      {MemoryMode::automatic, "auto"}};
 };
 
 // Interval of an action: every N steps, every N minutes ("10m"), or never ("0").

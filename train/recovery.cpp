@@ -16,7 +16,7 @@ constexpr index_t kEarlySteps = 16;  // steps before the deviation of losses is 
 constexpr double kEarlyJump = 10;    // limit in bits/dim until then
 constexpr double kDeviations = 8;
 // minimum batch size: with fewer, a single unusual image dominates the loss
-constexpr index_t kFewestImages = 4;
+constexpr index_t kMinImages = 4;
 constexpr std::size_t kRememberedSteps = 32;  // steps listed in a report
 
 }  // namespace
@@ -31,7 +31,7 @@ StepFailure::StepFailure(const std::string& message, nlohmann::ordered_json what
 Limits limits_of(const TrainingHistory& history, const TrainingOptions& options) {
     Limits limits;
     if (history.steps == 0) return limits;
-    if (options.loss_jump > 0 && options.batch >= kFewestImages)
+    if (options.loss_jump > 0 && options.batch >= kMinImages)
         limits.loss =
             history.loss + std::max({options.loss_jump, kDeviations * std::sqrt(history.loss_variance),
                                      history.steps < kEarlySteps ? kEarlyJump : 0.0});

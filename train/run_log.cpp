@@ -151,7 +151,7 @@ void RunLog::row(const TrainingProgress& progress, const StepResult& step, std::
             progress.step, progress.epoch, step.bits_per_dim,
             classifier_ ? fmt::format("{:.3f} bits class, {:.0f}% wrong  ", step.bits_y, 100 * step.error_y)
                         : "",
-            step.grad_norm, lr, images_per_s, human_bytes(peak_bytes)));
+            step.grad_norm, lr, images_per_s, format_bytes(peak_bytes)));
     last_row_ = Clock::now();
     steps_since_row_ = 0;
 }

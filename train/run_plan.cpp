@@ -22,8 +22,8 @@ constexpr const char* kAdvice =
 constexpr std::size_t kGpuLibraryBytes = std::size_t{256}
                                          << 20;  // CUDA's context and libraries: 180 MiB on an H200
 
-constexpr index_t kMostUnpacked = 16;                     // images unpacked per image read before a warning
-constexpr std::size_t kMostSaved = std::size_t{1} << 46;  // bytes of maps
+constexpr index_t kMaxUnpacked = 16;                     // images unpacked per image read before a warning
+constexpr std::size_t kMaxSaved = std::size_t{1} << 46;  // bytes of maps
 
 std::size_t image_bytes_in_memory(const DatasetInfo& info, const TrainingOptions& options,
                                   const ProcessGroup& group) {
@@ -87,13 +87,13 @@ std::size_t fallback_bytes(const MemoryPlan& plan) {
 std::string memory_problem(std::size_t each, int processes, std::size_t more) {
     const std::size_t planned = each * static_cast<std::size_t>(processes);
     if (const MemoryLimit host = host_memory_limit(); planned > host.bytes)
-        return fmt::format("the run needs {}{}, but {} {}: {}", human_bytes(planned),
+        return fmt::format("the run needs {}{}, but {} {}: {}", format_bytes(planned),
                            processes > 1 ? fmt::format(" for {} processes", processes) : "", host.source,
-                           human_bytes(host.bytes), kAdvice);
+                           format_bytes(host.bytes), kAdvice);
     const std::size_t mapped = each + more + kLibraryBytes;
     if (const MemoryLimit own = process_memory_limit(); mapped > own.bytes)
-        return fmt::format("the run needs {}, but {} {}: {}", human_bytes(mapped), own.source,
-                           human_bytes(own.bytes), kAdvice);
+        return fmt::format("the run needs {}, but {} {}: {}", format_bytes(mapped), own.source,
+                           format_bytes(own.bytes), kAdvice);
     return "";
 }
 
@@ -109,7 +109,7 @@ void fit_memory(TrainingOptions& options, const std::function<MemoryPlan(const T
     const auto needed = [&] { return total(plan(fitted).bytes) + besides; };
     const bool is_auto = options.memory == MemoryMode::automatic;
     const index_t most_saved =
-        options.act_budget > 0 ? options.act_budget : static_cast<index_t>(std::min(each, kMostSaved));
+        options.act_budget > 0 ? options.act_budget : static_cast<index_t>(std::min(each, kMaxSaved));
     if (is_auto) fitted.act_budget = 1;  // no map
     index_t pass = slice_of(options.batch, 0, group.size).count;
     if (options.micro_batch > 0) pass = std::min(pass, options.micro_batch);
@@ -117,7 +117,7 @@ void fit_memory(TrainingOptions& options, const std::function<MemoryPlan(const T
         if (pass == 1 || options.fused_update)
             throw InputError(fmt::format(
                 "--max-memory {}: a process needs {}{}: use a smaller model{}",
-                human_bytes(static_cast<std::size_t>(options.max_memory)), human_bytes(needed()),
+                format_bytes(static_cast<std::size_t>(options.max_memory)), format_bytes(needed()),
                 on_cpu && group.local_size > 1 ? fmt::format(", and {} share it", group.local_size) : "",
                 options.fused_update ? ", a smaller --batch, or --no-fused-update for micro-batches"
                 : is_auto            ? ""
@@ -138,7 +138,7 @@ void fit_memory(TrainingOptions& options, const std::function<MemoryPlan(const T
 }
 
 bool unpacks_many_images(const ChunkInfo& chunks) {
-    return chunks.rows_unpacked > kMostUnpacked;
+    return chunks.rows_unpacked > kMaxUnpacked;
 }
 
 DataAccess choose_data_access(ImageAccess option, const std::string& data, std::size_t image_bytes,
@@ -149,13 +149,14 @@ DataAccess choose_data_access(ImageAccess option, const std::string& data, std::
     if (!access.on_disk || !slow) return access;
     const std::size_t needed = image_bytes * static_cast<std::size_t>(sharing);
     const bool fits = needed <= machine_bytes / 2;
-    const std::string found = fmt::format(
-        "{}: reading one image from disk unpacks compressed chunks as large as {} images ({})", data,
-        chunks.rows_unpacked, human_bytes(static_cast<std::size_t>(chunks.rows_unpacked * chunks.row_bytes)));
+    const std::string found =
+        fmt::format("{}: reading one image from disk unpacks compressed chunks as large as {} images ({})",
+                    data, chunks.rows_unpacked,
+                    format_bytes(static_cast<std::size_t>(chunks.rows_unpacked * chunks.row_bytes)));
     if (is_auto && fits) {
         access.on_disk = false;
         access.warning = fmt::format("{}; loading the images into memory instead ({} of {})", found,
-                                     human_bytes(needed), human_bytes(machine_bytes));
+                                     format_bytes(needed), format_bytes(machine_bytes));
     } else {
         access.warning = fmt::format(
             "{}, which is slow: {}rewrite the file with chunks of a few images, as glow_data does (or with h5repack "
@@ -169,11 +170,11 @@ std::string describe(const MemoryPlan& plan) {
     std::string text = "memory plan:";
     for (int i = 0; i < kCategories; ++i)
         if (plan.bytes[i] > 0)
-            text += fmt::format("\n  {:<14}{:>12}", kCategoryNames[i], human_bytes(plan.bytes[i]));
-    text += fmt::format("\n  {:<14}{:>12}", "total", human_bytes(total(plan.bytes)));
+            text += fmt::format("\n  {:<14}{:>12}", kCategoryNames[i], format_bytes(plan.bytes[i]));
+    text += fmt::format("\n  {:<14}{:>12}", "total", format_bytes(total(plan.bytes)));
     if (plan.fallback_stored > at(plan.bytes, Category::stored))
         text += fmt::format("  (+ {} if drift makes a step save every state)",
-                            human_bytes(plan.fallback_stored - at(plan.bytes, Category::stored)));
+                            format_bytes(plan.fallback_stored - at(plan.bytes, Category::stored)));
     text += fmt::format("\n  {:<14}{:>12.2f}  units of forward (3 with all maps saved)", "network work",
                         plan.network_units);
     for (std::size_t l = 0; l < plan.policy.last_maps.size(); ++l)
@@ -182,10 +183,10 @@ std::string describe(const MemoryPlan& plan) {
     return text;
 }
 
-std::optional<StoreOffer> store_offer(const TrainingOptions& options, index_t init_images,
-                                      const Backend& backend, const MemoryPlan& plan) {
+std::optional<StoreAlternative> store_alternative(const TrainingOptions& options, index_t init_images,
+                                                  const Backend& backend, const MemoryPlan& plan) {
     if (options.memory == MemoryMode::store) return {};
-    StoreOffer offer{options, 0, 1};
+    StoreAlternative offer{options, 0, 1};
     offer.options.memory = MemoryMode::store;
     const MemoryPlan stored = memory_plan(offer.options, init_images, backend, PlanScope::run);
     const auto sharing = static_cast<std::size_t>(backend.communicator().group().local_size);
@@ -205,29 +206,29 @@ std::string describe(const PlannedRun& planned) {
         text.insert(std::string_view("memory plan").size(),
                     fmt::format(" of each of {} processes", processes));
         text += fmt::format("\n{} processes on this host: {}", local,
-                            human_bytes(total(planned.plan.bytes) * static_cast<std::size_t>(local)));
+                            format_bytes(total(planned.plan.bytes) * static_cast<std::size_t>(local)));
     }
     if (o.max_memory > 0)
         text += fmt::format(
-            "\nchosen for --max-memory {}: {}{}", human_bytes(static_cast<std::size_t>(o.max_memory)),
+            "\nchosen for --max-memory {}: {}{}", format_bytes(static_cast<std::size_t>(o.max_memory)),
             o.micro_batch > 0 ? fmt::format("micro-batches of {}", o.micro_batch) : "the whole batch at once",
             o.memory == MemoryMode::automatic
                 ? fmt::format(", {} stored for backward",
-                              human_bytes(at(planned.plan.bytes, Category::stored)))
+                              format_bytes(at(planned.plan.bytes, Category::stored)))
                 : "");
     if (planned.limit.bytes > 0)
-        text += fmt::format("\n{} {}", planned.limit.source, human_bytes(planned.limit.bytes));
+        text += fmt::format("\n{} {}", planned.limit.source, format_bytes(planned.limit.bytes));
     if (planned.largest_batch >= planned.train_images)
         text += fmt::format("; a batch of all {} training images fits too", planned.train_images);
     else if (planned.largest_batch > 0)
         text += fmt::format("; the largest --batch{} that fits is {}",
                             processes > 1 ? " of all processes" : "", planned.largest_batch);
-    if (planned.largest_depth > 0 && planned.largest_depth < kMostDepth)
+    if (planned.largest_depth > 0 && planned.largest_depth < kMaxDepth)
         text += fmt::format("; the largest --depth that fits is {}", planned.largest_depth);
     if (planned.store)
         text +=
             fmt::format("\n--memory store: {:.0f}% less network work with {} more (--estimate measures it)",
-                        100 * (1 - planned.store->work), human_bytes(planned.store->more_bytes));
+                        100 * (1 - planned.store->work), format_bytes(planned.store->more_bytes));
     return text;
 }
 
@@ -249,8 +250,8 @@ PlannedRun plan_run(const RunRequest& request) {
     };
     const MemoryLimit own = process_memory_limit();
     if (own.bytes < kLibraryBytes)
-        throw InputError(fmt::format("planning needs {}, but {} {}", human_bytes(kLibraryBytes), own.source,
-                                     human_bytes(own.bytes)));
+        throw InputError(fmt::format("planning needs {}, but {} {}", format_bytes(kLibraryBytes), own.source,
+                                     format_bytes(own.bytes)));
     const auto plan = [&](const TrainingOptions& planned) {
         return memory_plan(planned, init_images(planned), backend, PlanScope::run);
     };
@@ -258,7 +259,7 @@ PlannedRun plan_run(const RunRequest& request) {
     fit_memory(options, plan, result.group, request.device,
                image_bytes_in_memory(info, options, result.group));
     result.plan = plan(options);
-    result.store = store_offer(options, init_images(options), backend, result.plan);
+    result.store = store_alternative(options, init_images(options), backend, result.plan);
     const auto sharing = static_cast<std::size_t>(result.group.local_size);
     if (on_cpu) {
         const std::size_t more = blas_buffer_bytes(backend.exec().threads) + fallback_bytes(result.plan);
@@ -273,8 +274,8 @@ PlannedRun plan_run(const RunRequest& request) {
         const std::size_t all = device_bytes();  // 0 without a GPU
         result.limit = {all - std::min(all, kGpuLibraryBytes), "besides CUDA's own memory the GPU has"};
         if (const std::size_t needed = total(result.plan.bytes); all > 0 && needed > result.limit.bytes)
-            result.problem = fmt::format("the run needs {}, but {} {}: {}", human_bytes(needed),
-                                         result.limit.source, human_bytes(result.limit.bytes), kAdvice);
+            result.problem = fmt::format("the run needs {}, but {} {}: {}", format_bytes(needed),
+                                         result.limit.source, format_bytes(result.limit.bytes), kAdvice);
     }
     // Skip the search if `ulimit` limits this process: planning many sizes takes memory for oneDNN's code.
     if (result.limit.bytes == 0 || !own.source.empty()) return result;
@@ -291,7 +292,7 @@ PlannedRun plan_run(const RunRequest& request) {
                                        o.batch = x;
                                        o.micro_batch = 0;
                                    });
-    result.largest_depth = largest(kMostDepth, [](TrainingOptions& o, index_t x) { o.model.depth = x; });
+    result.largest_depth = largest(kMaxDepth, [](TrainingOptions& o, index_t x) { o.model.depth = x; });
     return result;
 }
 

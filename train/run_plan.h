@@ -46,13 +46,13 @@ std::size_t fallback_bytes(const MemoryPlan& plan);
 
 // What policy `store` would take, for a run that recomputes network maps. Empty if it recomputes none, or if
 // that exceeds the memory of this machine.
-struct StoreOffer {
+struct StoreAlternative {
     TrainingOptions options;     // the run's, with policy store
     std::size_t more_bytes = 0;  // than the run's plan, per process
     double work = 1;             // network work of a step, as a fraction of the run's
 };
-std::optional<StoreOffer> store_offer(const TrainingOptions& options, index_t init_images,
-                                      const Backend& backend, const MemoryPlan& plan);
+std::optional<StoreAlternative> store_alternative(const TrainingOptions& options, index_t init_images,
+                                                  const Backend& backend, const MemoryPlan& plan);
 
 // Why `processes` processes of a host cannot have `each` bytes of arenas; empty if they can. more: additional
 // address space of each. Memory is committed only when touched, so an oversized run would be killed hours
@@ -66,8 +66,8 @@ void fit_memory(TrainingOptions& options, const std::function<MemoryPlan(const T
                 const ProcessGroup& group, Device device, std::size_t image_bytes);
 
 // The memory plan of a run, and the largest batch (per pass, up to the whole training set) and depth (up to
-// kMostDepth) that fit. Reads only the shape of the data set.
-inline constexpr index_t kMostDepth = 1 << 12;
+// kMaxDepth) that fit. Reads only the shape of the data set.
+inline constexpr index_t kMaxDepth = 1 << 12;
 struct PlannedRun {
     TrainingOptions options;  // completed
     MemoryPlan plan;          // of one process
@@ -76,7 +76,7 @@ struct PlannedRun {
     std::string problem;  // why it does not fit; empty if it does
     index_t train_images = 0;
     index_t largest_batch = 0, largest_depth = 0;  // 0: not even 1 fits
-    std::optional<StoreOffer> store;
+    std::optional<StoreAlternative> store;
 };
 // Formats the plan with its limits.
 std::string describe(const PlannedRun& planned);

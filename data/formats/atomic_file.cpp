@@ -45,7 +45,7 @@ std::string host_tag() {
 }
 
 constexpr std::time_t kAbandonedSeconds = 24 * 3600;
-constexpr int kMostAttempts = 1000;  // to create a temporary file
+constexpr int kMaxAttempts = 1000;  // to create a temporary file
 
 // Removes the temporary files of a folder for which is_abandoned(name, descriptor) holds; the descriptor is
 // -1 if the file cannot be opened. A locked file is in use.
@@ -113,14 +113,14 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(target_of(path
             lock_ = file;
             // Another process may find the new file before it is locked, and remove it.
             const bool locked = lock_descriptor(lock_);
-            if (access(temporary_.c_str(), F_OK) == 0 && (locked || attempt == kMostAttempts)) return;
+            if (access(temporary_.c_str(), F_OK) == 0 && (locked || attempt == kMaxAttempts)) return;
             unlink(temporary_.c_str());
             close(lock_);
-            if (attempt == kMostAttempts) refuse(path, "its temporary file was removed");
+            if (attempt == kMaxAttempts) refuse(path, "its temporary file was removed");
             continue;
         }
         if (errno == ENOENT) refuse(path, fmt::format("folder {} does not exist", folder_of(path_).string()));
-        if (errno != EEXIST || attempt == kMostAttempts) refuse(path, std::strerror(errno));
+        if (errno != EEXIST || attempt == kMaxAttempts) refuse(path, std::strerror(errno));
     }
 }
 

@@ -37,7 +37,7 @@ Handle open_object(hid_t file, const std::filesystem::path& shown, const std::st
 
 namespace {
 
-constexpr index_t kLargestRatio = 1040;  // deflate compresses by at most 1032
+constexpr index_t kMaxRatio = 1040;  // deflate compresses by at most 1032
 
 // Shape of a data space. Throws for a null space and for sizes that overflow.
 ArrayInfo shape_of(hid_t array, const std::filesystem::path& shown, const std::string& name) {
@@ -95,7 +95,7 @@ int check_filters(const Checked& c) {
 void check_storage(const Checked& c, H5D_layout_t layout, int filters, index_t bytes) {
     const ArrayInfo& info = c.array.info;
     const auto stored = static_cast<index_t>(H5Dget_storage_size(c.array.array));
-    const index_t most = filters > 0 ? stored * kLargestRatio : stored;
+    const index_t most = filters > 0 ? stored * kMaxRatio : stored;
     const auto claim = [&](__int128 claimed) {
         if (claimed > most || stored > bytes)
             bad_input(
@@ -157,7 +157,7 @@ std::vector<Entry> entries_of(hid_t group, bool& complete) {
         [](hid_t, const char* name, const H5L_info_t* info, void* out) -> herr_t {
             try {
                 auto& list = *static_cast<std::vector<Entry>*>(out);
-                if (list.size() > kMostLinks) return -1;
+                if (list.size() > kMaxLinks) return -1;
                 list.push_back({name, info->type == H5L_TYPE_HARD});
             } catch (...) {
                 return -1;
@@ -172,12 +172,12 @@ namespace {
 
 void list(hid_t group, const std::filesystem::path& shown, const std::string& prefix, int depth,
           std::size_t& links, std::vector<std::string>& found) {
-    if (depth > kDeepestGroup) bad_input(shown, prefix, "groups are nested too deep or form a cycle");
+    if (depth > kMaxGroupDepth) bad_input(shown, prefix, "groups are nested too deep or form a cycle");
     bool complete = false;
     for (const Entry& entry : entries_of(group, complete)) {
         const std::string name = prefix + "/" + entry.name;
-        if (++links > kMostLinks)
-            bad_input(shown, name, fmt::format("the file has more than {} objects", kMostLinks));
+        if (++links > kMaxLinks)
+            bad_input(shown, name, fmt::format("the file has more than {} objects", kMaxLinks));
         if (!entry.hard) bad_input(shown, name, "is a symbolic or external link, which is not allowed here");
         const Handle object(H5Oopen(group, entry.name.c_str(), H5P_DEFAULT), H5Oclose);
         if (object.bad()) bad_input(shown, name, "cannot be opened: " + reason());

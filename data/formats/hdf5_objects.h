@@ -8,8 +8,8 @@
 
 namespace glow::hdf5 {
 
-inline constexpr int kDeepestGroup = 64;           // nesting of groups; stops cycles of links
-inline constexpr std::size_t kMostLinks = 300000;  // links visited by one listing
+inline constexpr int kMaxGroupDepth = 64;         // nesting of groups; stops cycles of links
+inline constexpr std::size_t kMaxLinks = 300000;  // links visited by one listing
 
 // Whether the object exists inside this file. Throws if a link leaves the file. `shown` is the file name for
 // messages, here and below.

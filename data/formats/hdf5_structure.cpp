@@ -30,10 +30,10 @@ void read_object(const Hdf5File& file, hid_t object, const std::string& name, in
     }
     const H5I_type_t kind = H5Iget_type(object);
     if (kind == H5I_DATASET) attempt([&] { file.describe(name); });
-    if (kind != H5I_GROUP || depth > kDeepestGroup) return;
+    if (kind != H5I_GROUP || depth > kMaxGroupDepth) return;
     bool complete = false;
     for (const Entry& entry : entries_of(object, complete)) {
-        if (++links > kMostLinks) return;
+        if (++links > kMaxLinks) return;
         if (!entry.hard) continue;
         const Handle inner(H5Oopen(object, entry.name.c_str(), H5P_DEFAULT), H5Oclose);
         if (!inner.bad())

@@ -11,7 +11,7 @@
 namespace glow {
 namespace {
 
-constexpr index_t kLargestSide = 1 << 16;
+constexpr index_t kMaxSide = 1 << 16;
 
 }  // namespace
 
@@ -20,9 +20,9 @@ ImageSize parse_image_size(const std::string& option, const std::string& text) {
         index_t value = 0;
         const std::errc error = parse_decimal(digits, value);
         if (error == std::errc::result_out_of_range ||
-            (error == std::errc() && (value < 1 || value > kLargestSide)))
+            (error == std::errc() && (value < 1 || value > kMaxSide)))
             throw InputError(fmt::format("{} \"{}\": height and width must be between 1 and {} pixels",
-                                         option, text, kLargestSide));
+                                         option, text, kMaxSide));
         if (error != std::errc())
             throw InputError(fmt::format(
                 "{} \"{}\": expected height x width in pixels, such as 64x96, or the side of a square",

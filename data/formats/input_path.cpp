@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMostProblems = 10;  // listed in one message
+constexpr std::size_t kMaxProblems = 10;  // listed in one message
 
 // Explains why stat() failed.
 std::string missing(const fs::path& path, int error) {
@@ -98,7 +98,7 @@ void refuse_same_file(const std::vector<fs::path>& paths) {
 }
 
 std::string join_problems(const std::vector<std::string>& problems) {
-    const std::size_t shown = std::min(problems.size(), kMostProblems);
+    const std::size_t shown = std::min(problems.size(), kMaxProblems);
     std::string text = fmt::format(
         "{}", fmt::join(problems.begin(), problems.begin() + static_cast<std::ptrdiff_t>(shown), "; "));
     if (shown < problems.size()) text += fmt::format("; and {} more", problems.size() - shown);

@@ -17,7 +17,7 @@ namespace glow {
 namespace {
 
 constexpr int kExifMarker = JPEG_APP0 + 1, kPicturesMarker = JPEG_APP0 + 2;
-constexpr int kMostScans = 200;  // each scan of a progressive file is a pass over the whole picture
+constexpr int kMaxScans = 200;  // each scan of a progressive file is a pass over the whole picture
 
 struct Decoder {
     jpeg_decompress_struct jpeg{};
@@ -50,8 +50,8 @@ struct Decoder {
         };
         progress.progress_monitor = [](j_common_ptr common) {
             auto* self = static_cast<Decoder*>(common->client_data);
-            if (self->jpeg.input_scan_number <= kMostScans) return;
-            std::snprintf(self->message, sizeof self->message, "it has more than %d scans", kMostScans);
+            if (self->jpeg.input_scan_number <= kMaxScans) return;
+            std::snprintf(self->message, sizeof self->message, "it has more than %d scans", kMaxScans);
             std::longjmp(self->escape, 1);
         };
     }

@@ -14,9 +14,9 @@
 namespace glow {
 namespace {
 
-constexpr index_t kLongestHeader = 1 << 16, kMostElements = index_t{1} << 50;
-constexpr std::size_t kMostAxes = 32;   // NumPy's own limit
-constexpr std::size_t kMostNames = 20;  // array names listed in a message
+constexpr index_t kLongestHeader = 1 << 16, kMaxElements = index_t{1} << 50;
+constexpr std::size_t kMaxAxes = 32;   // NumPy's own limit
+constexpr std::size_t kMaxNames = 20;  // array names listed in a message
 
 // Parses {'descr': '|u1', 'fortran_order': False, 'shape': (100, 3072), }.
 class Parser {
@@ -95,7 +95,7 @@ class Parser {
         const std::size_t first = at_;
         while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') {
             value = 10 * value + (text_[at_++] - '0');
-            if (value > kMostElements) refuse("claims too many elements");
+            if (value > kMaxElements) refuse("claims too many elements");
         }
         if (at_ == first) refuse("has a shape that is not a tuple of numbers");
         if (at_ < text_.size() && text_[at_] == 'L') ++at_;  // Python 2 long
@@ -105,7 +105,7 @@ class Parser {
         expect('(');
         while (!accept(')')) {
             header.shape.push_back(number());
-            if (header.shape.size() > kMostAxes) refuse("has too many axes");
+            if (header.shape.size() > kMaxAxes) refuse("has too many axes");
             if (!accept(',')) {
                 expect(')');
                 break;
@@ -113,7 +113,7 @@ class Parser {
         }
         header.elements = 1;
         for (const index_t size : header.shape) {
-            if (size != 0 && header.elements > kMostElements / size) refuse("claims too many elements");
+            if (size != 0 && header.elements > kMaxElements / size) refuse("claims too many elements");
             header.elements *= size;
         }
     }
@@ -142,12 +142,12 @@ const ZipEntry* find(const std::vector<ZipEntry>& entries, const std::string& na
 std::string names_of(const std::vector<ZipEntry>& entries) {
     if (entries.empty()) return "none";
     std::string text;
-    for (std::size_t i = 0; i < std::min(entries.size(), kMostNames); ++i) {
+    for (std::size_t i = 0; i < std::min(entries.size(), kMaxNames); ++i) {
         const std::string& name = entries[i].name;
         text += fmt::format("{}{:.60}", i > 0 ? ", " : "",
                             name.ends_with(".npy") ? name.substr(0, name.size() - 4) : name);
     }
-    if (entries.size() > kMostNames) text += fmt::format(" and {} more", entries.size() - kMostNames);
+    if (entries.size() > kMaxNames) text += fmt::format(" and {} more", entries.size() - kMaxNames);
     return text;
 }
 

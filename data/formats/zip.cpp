@@ -19,7 +19,7 @@ constexpr index_t kEndBytes = 22, kEnd64Bytes = 56, kLocatorBytes = 20, kDirecto
                   kLocalBytes = 30;
 constexpr std::uint32_t kEnd = 0x06054b50, kEnd64 = 0x06064b50, kLocator = 0x07064b50,
                         kDirectory = 0x02014b50, kLocal = 0x04034b50;
-constexpr index_t kMostEntries = 65535, kMostComment = 65535;
+constexpr index_t kMaxEntries = 65535, kMaxComment = 65535;
 constexpr std::uint16_t kZip64Field = 1, kEncrypted = 1;
 constexpr std::size_t kChunk = std::size_t{1} << 20;  // compressed bytes read at once
 
@@ -85,7 +85,7 @@ index_t checked_size(const std::filesystem::path& path, std::uint64_t value) {
 
 Directory find_directory(InputFile& file) {
     const auto& path = file.path;
-    const index_t tail_bytes = std::min(file.bytes, kEndBytes + kMostComment);
+    const index_t tail_bytes = std::min(file.bytes, kEndBytes + kMaxComment);
     const index_t tail_at = file.bytes - tail_bytes;
     const Bytes tail = file.read(tail_at, tail_bytes);
     index_t at = tail_bytes - kEndBytes;
@@ -106,7 +106,7 @@ Directory find_directory(InputFile& file) {
         found = {checked_size(path, end.number(48, 8)), checked_size(path, end.number(40, 8)),
                  checked_size(path, end.number(32, 8))};
     }
-    if (found.entries > kMostEntries || found.entries * kDirectoryBytes > found.bytes)
+    if (found.entries > kMaxEntries || found.entries * kDirectoryBytes > found.bytes)
         refuse_file(path, fmt::format("is a damaged ZIP archive: {} entries in a directory of {} bytes",
                                       found.entries, found.bytes));
     return found;

@@ -55,7 +55,7 @@ TEST(BitStack, PushAndPopAreInverse) {
             }
             calls.push_back(call);
         }
-        EXPECT_FALSE(stack.is_as_it_began());
+        EXPECT_FALSE(stack.is_in_initial_state());
         BitStack back(stack.words(), stack.head(), stack.supplied());
         for (std::size_t i = calls.size(); i-- > 0;) {
             if (calls[i].push)
@@ -64,7 +64,7 @@ TEST(BitStack, PushAndPopAreInverse) {
                 back.push(calls[i].value, calls[i].range);
             ASSERT_EQ(back.head(), heads[i]) << i;
         }
-        EXPECT_TRUE(back.is_as_it_began());
+        EXPECT_TRUE(back.is_in_initial_state());
     }
 }
 
@@ -98,7 +98,7 @@ TEST(BitStack, InitialBitsAreUniform) {
 TEST(BitStack, RejectsDamagedData) {
     EXPECT_THROW(BitStack({}, 5, 0), InputError);
     BitStack empty({}, std::uint64_t{1} << 32, 0);
-    EXPECT_TRUE(empty.is_as_it_began());
+    EXPECT_TRUE(empty.is_in_initial_state());
     EXPECT_THROW(empty.pop(1000), InputError);
 }
 

@@ -41,7 +41,7 @@ TEST(Lossless, ScalingInvertsAndCostsLogDeterminant) {
         EXPECT_NEAR((bits_of(stack) - start) / kCount, -std::log2(s), 2 * error + 1e-6) << s;
         for (std::size_t i = before.size(); i-- > 0;)
             ASSERT_EQ(scale_back(stack, ratio, after[i]), before[i]) << s;
-        EXPECT_TRUE(stack.is_as_it_began()) << s;
+        EXPECT_TRUE(stack.is_in_initial_state()) << s;
     }
 }
 
@@ -84,7 +84,7 @@ TEST(Lossless, MixingMatchesMatrixAndInverts) {
         EXPECT_NEAR(bits_of(stack) - start, -kRows * log_det, 0.1);
         for (index_t row = kRows; row-- > 0;) mixing.inverse(stack, &x[row * C]);
         EXPECT_EQ(x, before);
-        EXPECT_TRUE(stack.is_as_it_began());
+        EXPECT_TRUE(stack.is_in_initial_state());
     }
     const std::vector<double> singular = {1, 2, 2, 4}, zero = {0, 0};
     EXPECT_THROW(IntegerMixing::of(2, singular.data(), zero.data(), "level0/step0"), InputError);
@@ -113,7 +113,7 @@ TEST(Lossless, NormalNumbersCostTheirEntropy) {
         EXPECT_LT(bits_of(stack) - before, 24 + 32 + kFractionBits + 1);
     }
     for (std::size_t i = numbers.size(); i-- > 0;) ASSERT_EQ(code.pop(stack), numbers[i]) << i;
-    EXPECT_TRUE(stack.is_as_it_began());
+    EXPECT_TRUE(stack.is_in_initial_state());
 }
 
 // ---- Whole images --------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ TEST(CompressedFile, RoundTripsAndRejectsDamage) {
         EXPECT_THROW(read_compressed(damaged), InputError);
     };
     refused([](CompressedImages& wrong) { wrong.batches[0] = 0; });
-    refused([](CompressedImages& wrong) { wrong.batches[0] = kLargestBatch + 1; });
+    refused([](CompressedImages& wrong) { wrong.batches[0] = kMaxBatch + 1; });
     refused([](CompressedImages& wrong) { wrong.images += 1; });
     refused([](CompressedImages& wrong) { wrong.n_bits = 9; });
     refused([](CompressedImages& wrong) { wrong.threads = 0; });

@@ -36,7 +36,7 @@ TEST(Scores, CorrelationOfLinesAndConstants) {
 }
 
 TEST(Scores, SortIsAscendingAndStable) {
-    EXPECT_EQ(rising_order({3, 1, 2, 1}), (std::vector<index_t>{1, 3, 2, 0}));
+    EXPECT_EQ(argsort({3, 1, 2, 1}), (std::vector<index_t>{1, 3, 2, 0}));
 }
 
 TEST(Scores, PngSizeFollowsComplexity) {

@@ -165,7 +165,7 @@ TEST(FoldNetworks, MatchesFormulaForAllNetworks) {
         }
 }
 TEST(FoldNetworks, RejectsTooManyLevels) {
-    const std::vector<NetworkFolding<real>> levels(kMostFoldings + 1);
+    const std::vector<NetworkFolding<real>> levels(kMaxFoldings + 1);
     EXPECT_THROW(fold_networks<real>(test::cpu(), levels), Error);
 }
 

@@ -142,7 +142,7 @@ TEST(Blocks, CopiesArriveWhenTheyAreWaitedFor) {
 
 TEST(Blocks, RejectsTooMuchSharedMemory) {
     double x = 0;
-    EXPECT_THROW(run_blocks(kGpuPaths, {1, 1, kMostSharedBytes + 1}, Reverse{&x}), Error);
+    EXPECT_THROW(run_blocks(kGpuPaths, {1, 1, kMaxSharedBytes + 1}, Reverse{&x}), Error);
 }
 
 TEST(Blocks, CopiesEveryItemOnce) {

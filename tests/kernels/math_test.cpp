@@ -81,16 +81,16 @@ TEST(Math, SineAndCosineAreAccurate) {
         const double tiny = std::ldexp(random.uniform(0.5, 1), random.integer(-60, 0));
         for (const double t : {random.uniform(0, 1), tiny, 1 - tiny}) {
             const long double c = std::cos(two_pi * t), s = std::sin(two_pi * t);
-            worst = std::max<double>(worst, std::abs(cos_turn(t) - c));
-            worst = std::max<double>(worst, std::abs(sin_turn(t) - s));
+            worst = std::max<double>(worst, std::abs(cos_2pi(t) - c));
+            worst = std::max<double>(worst, std::abs(sin_2pi(t) - s));
         }
     }
     EXPECT_LE(worst, 0x1p-52);  // of values up to 1
     const double quarter[5] = {0, 0.25, 0.5, 0.75, 1};
     const double cosine[5] = {1, 0, -1, 0, 1}, sine[5] = {0, 1, 0, -1, 0};
     for (int i = 0; i < 5; ++i) {
-        EXPECT_EQ(cos_turn(quarter[i]), cosine[i]);
-        EXPECT_EQ(sin_turn(quarter[i]), sine[i]);
+        EXPECT_EQ(cos_2pi(quarter[i]), cosine[i]);
+        EXPECT_EQ(sin_2pi(quarter[i]), sine[i]);
     }
 }
 

@@ -41,7 +41,7 @@ INSTANTIATE_TEST_SUITE_P(Permutations, ActnormMixingTest,
                          [](const auto& info) { return to_string(info.param); });
 
 TEST_P(ActnormMixingTest, GradientsMatchDifferences) {
-    for (const Shape& shape : kShapes) MixingHarness(3, shape, GetParam()).expect_right_gradients();
+    for (const Shape& shape : kShapes) MixingHarness(3, shape, GetParam()).expect_correct_gradients();
 }
 
 TEST_P(ActnormMixingTest, BackwardReconstructsInput) {
@@ -153,7 +153,7 @@ TEST_P(ActnormMixingTest, BatchedEqualsIndividual) {
 }
 
 TEST(ActnormMixing, GradientsMatchDifferencesAcrossRowBlocks) {
-    MixingHarness(3, {64, 48, 2}).expect_right_gradients();  // 9216 rows; a block is 8192
+    MixingHarness(3, {64, 48, 2}).expect_correct_gradients();  // 9216 rows; a block is 8192
 }
 
 double condition_with(Permutation permutation, const std::string& name, index_t first, index_t count,

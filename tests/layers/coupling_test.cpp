@@ -73,8 +73,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, CouplingTest,
                          });
 
 TEST_P(CouplingTest, GradientsMatchDifferences) {
-    CouplingHarness(config(7), 3, {4, 5, 4}, 2).expect_right_gradients();  // a whole tile and a rest
-    CouplingHarness(config(8), 2, {2, 1, 6}, 0).expect_right_gradients();
+    CouplingHarness(config(7), 3, {4, 5, 4}, 2).expect_correct_gradients();  // a whole tile and a rest
+    CouplingHarness(config(8), 2, {2, 1, 6}, 0).expect_correct_gradients();
 }
 
 // The vendor-convolution engine, with direct sums in place of the library: the same layer up to rounding, in
@@ -94,7 +94,7 @@ TEST_P(CouplingTest, LibraryConvolutionIsEquivalent) {
         EXPECT_LE(largest_difference(library.h, products.h), 1e-13);
         EXPECT_LE(largest_difference(library.dh, products.dh), 1e-12);
         EXPECT_LE(largest_difference(library.values.gradient, products.values.gradient), 1e-12);
-        library.expect_right_gradients();
+        library.expect_correct_gradients();
     }
 }
 
@@ -112,7 +112,7 @@ TEST_P(CouplingTest, LogDeterminantMatchesJacobian) {
 }
 
 TEST_P(CouplingTest, ConditionIsPartOfTheInput) {
-    ConditionalCoupling(config(7), 3, {4, 5, 4}, 2).expect_right_gradients();
+    ConditionalCoupling(config(7), 3, {4, 5, 4}, 2).expect_correct_gradients();
     ConditionalCoupling(config(8), 2, {1, 1, 2}, 0).expect_reconstructed_input();
     ConditionalCoupling(config(6), 3, {3, 4, 4}, 1).expect_accumulating_gradients();
     ConditionalCoupling(config(6), 2, {2, 2, 4}, 1).expect_log_determinant();
@@ -187,7 +187,7 @@ TEST(Coupling, BlockedLargeImagesHaveNoSeam) {
         worst = std::max(worst, std::abs(harness.h[row * 2 + 1] - y));
     }
     EXPECT_LE(worst, 1e-13);
-    harness.expect_right_gradients(true);
+    harness.expect_correct_gradients(true);
 }
 
 // Policy `store` and recomputation are bit-equal.

@@ -48,7 +48,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Variant{"lu_bare_classifier", 6, false, false, false, Permutation::invconv_lu, 2, 0.01}),
     [](const auto& info) { return std::string(info.param.name); });
 
-void expect_right_gradients(const ModelConfig& config, index_t N, index_t tile) {
+void expect_correct_gradients(const ModelConfig& config, index_t N, index_t tile) {
     const double dlogp = -0.7;
     Model model(config, N, {Precision::fp32, tile});
     model.run({}, dlogp);
@@ -62,11 +62,11 @@ void expect_right_gradients(const ModelConfig& config, index_t N, index_t tile) 
 }
 
 TEST_P(GlowVariant, GradientsMatchDifferences) {
-    expect_right_gradients(config(8, 8, 3), 3, 2);
+    expect_correct_gradients(config(8, 8, 3), 3, 2);
 }
 
 TEST_P(GlowVariant, GradientsMatchDifferencesOnNarrowImages) {
-    expect_right_gradients(config(8, 4, 1), 3, 2);
+    expect_correct_gradients(config(8, 4, 1), 3, 2);
 }
 
 TEST_P(GlowVariant, GradientsAccumulate) {

@@ -59,7 +59,7 @@ struct LayerHarness {
                 .condition = condition.data()};
     }
 
-    void expect_right_gradients(bool many_relus = false) {
+    void expect_correct_gradients(bool many_relus = false) {
         loss();
         std::fill(values.gradient.begin(), values.gradient.end(), 0.0);
         backward();

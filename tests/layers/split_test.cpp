@@ -25,8 +25,8 @@ class SplitTest : public testing::TestWithParam<bool> {};
 INSTANTIATE_TEST_SUITE_P(Edge, SplitTest, testing::Bool());
 
 TEST_P(SplitTest, GradientsMatchDifferences) {
-    SplitHarness(GetParam(), 3, {4, 3, 4}, 2).expect_right_gradients();
-    SplitHarness(GetParam(), 2, {1, 2, 6}, 0).expect_right_gradients();
+    SplitHarness(GetParam(), 3, {4, 3, 4}, 2).expect_correct_gradients();
+    SplitHarness(GetParam(), 2, {1, 2, 6}, 0).expect_correct_gradients();
 }
 
 TEST_P(SplitTest, BackwardReconstructsInput) {
@@ -96,7 +96,7 @@ TEST(Split, BlockedLargeImagesHaveNoSeam) {
     // Blocks of 64 rows are placed differently in one tile of two images and in two tiles of one.
     EXPECT_EQ(whole.h, apart.h);
     EXPECT_LE(largest_difference(whole.prior, apart.prior), 1e-9);  // sums of 9000 terms
-    whole.expect_right_gradients(true);
+    whole.expect_correct_gradients(true);
 }
 
 }  // namespace

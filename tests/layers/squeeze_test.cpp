@@ -10,7 +10,7 @@ LayerHarness squeeze_harness(const Shape& shape) {
 }
 
 TEST(Squeeze, GradientsMatchDifferences) {
-    squeeze_harness({4, 6, 3}).expect_right_gradients();
+    squeeze_harness({4, 6, 3}).expect_correct_gradients();
 }
 
 TEST(Squeeze, BackwardReconstructsInput) {

@@ -178,10 +178,10 @@ TEST(Memory, ProcessPeakCountsTouchedMemory) {
 }
 
 TEST(Memory, FormatsBytes) {
-    EXPECT_EQ(human_bytes(12), "12 B");
-    EXPECT_EQ(human_bytes(1536), "1.5 KiB");
-    EXPECT_EQ(human_bytes(std::size_t{5} << 19), "2.5 MiB");
-    EXPECT_EQ(human_bytes(std::size_t{9} << 29), "4.50 GiB");
+    EXPECT_EQ(format_bytes(12), "12 B");
+    EXPECT_EQ(format_bytes(1536), "1.5 KiB");
+    EXPECT_EQ(format_bytes(std::size_t{5} << 19), "2.5 MiB");
+    EXPECT_EQ(format_bytes(std::size_t{9} << 29), "4.50 GiB");
 }
 
 TEST(Backend, CountingContextRunsNothing) {

@@ -1,6 +1,7 @@
 // Recovery: each injected fault is detected, reported with layer and tensor, and overcome.
 #include "train/recovery.h"
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <nlohmann/json.hpp>
@@ -431,7 +432,12 @@ TEST_F(Recovery, StopsDuringValidationAndSampling) {
         EXPECT_FALSE(result.valid_ema || result.valid_raw);
         RunRequest rest = small_batches(out);
         rest.resume = true;
+        rest.options.eval_every = run.options.eval_every;
         EXPECT_TRUE(run_training(rest).valid_ema);
+        const std::vector<std::string> evaluations = rows(out + "/eval.csv");
+        EXPECT_EQ(
+            std::ranges::count_if(evaluations, [](const auto& row) { return row.starts_with("3,valid,"); }),
+            validates ? 2 : 0);  // made up for
         const CheckpointEdit a(folder / out / "latest.h5"), b(folder / "good/latest.h5");
         for (const auto& [name, tensor] : a.tensors)
             EXPECT_EQ(tensor.values, b.tensors.at(name).values) << name;
