@@ -69,7 +69,7 @@ CudnnDescriptor window_of(const Cudnn& cudnn) {
     return c;
 }
 
-struct EnumNames {
+struct Names {
     cudnnBackendDescriptorType_t operation;
     cudnnBackendAttributeName_t window, x, w, y, alpha, beta;
 };

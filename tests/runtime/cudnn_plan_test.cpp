@@ -90,7 +90,7 @@ TEST_F(CudnnDescription, DescribesConvolution) {
 
 // The operation of a pass, its tensors, and the factors of result = 1 * pass + 0 * old result.
 TEST_F(CudnnDescription, HasOperationOfPass) {
-    struct EnumNames {
+    struct Names {
         Pass pass;
         cudnnBackendAttributeName_t x, w, y, alpha, beta;
     };
