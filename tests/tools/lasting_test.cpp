@@ -29,10 +29,12 @@ struct KillAndResume : Commands {
     }
     // Is a process writing a checkpoint, or was it until it was killed?
     bool writes(const std::string& out, pid_t process) const {
-        const std::string temporary = ".glow-" + std::to_string(process) + "-";
+        const std::string owner = "-" + std::to_string(process) + "-";  // atomic_file.h
         std::error_code ignored;
         for (const auto& entry : fs::directory_iterator(folder / out / "checkpoints", ignored))
-            if (entry.path().filename().string().starts_with(temporary)) return true;
+            if (const std::string name = entry.path().filename().string();
+                name.starts_with(".glow-") && name.find(owner) != std::string::npos)
+                return true;
         return false;
     }
     // Runs to the end through at most `kills` kills, each within a few seconds of a start, every third during
