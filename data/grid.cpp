@@ -125,13 +125,13 @@ constexpr Accent kAccentDots[] = {{'g', 0x300, ".#..."}, {'a', 0x301, "...#."}, 
                                   {'t', 0x303, ".##.#"}, {'d', 0x308, ".#.#."}, {'r', 0x30a, "..#.."}};
 
 // An empty box replaces characters without a glyph.
-constexpr const char* kUnknown = "######...##...##...##...##...######";
+constexpr const char* kUnknownGlyph = "######...##...##...##...##...######";
 
 const char* dots_of(char character) {
     for (const Letter& letter : kLetters) {
         if (letter.character == character) return letter.dots;
     }
-    return kUnknown;
+    return kUnknownGlyph;
 }
 
 ImageSize checked(const ImageSize& sheet) {

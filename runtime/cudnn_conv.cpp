@@ -18,7 +18,7 @@
 namespace glow::cuda {
 namespace {
 
-cudnnDataType_t type_of(Scalar scalar) {
+cudnnDataType_t cudnn_type_of(Scalar scalar) {
     return scalar == Scalar::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
 }
 
@@ -143,7 +143,7 @@ CudnnDescriptor identity_of(const Cudnn& cudnn, const CudnnDescriptor& from, con
 
 // The type in memory of one of x, w, y: that of the operands, unless it is the pass's result.
 cudnnDataType_t type_in(const Convolution& c, Convolution::Pass where_result) {
-    return type_of(c.pass == where_result ? c.result : c.operands);
+    return cudnn_type_of(c.pass == where_result ? c.result : c.operands);
 }
 
 }  // namespace

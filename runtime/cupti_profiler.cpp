@@ -17,7 +17,7 @@ namespace glow {
 namespace {
 
 // Of the buffers that CUPTI fills, and of its records in them.
-constexpr std::size_t kBufferBytes = std::size_t{8} << 20, kRecordAlignment = 8;
+constexpr std::size_t kActivityBytes = std::size_t{8} << 20, kRecordAlignment = 8;
 
 struct Cupti {
     decltype(&cuptiActivityRegisterCallbacks) register_callbacks;
@@ -140,8 +140,8 @@ class CuptiProfiler : public KernelProfiler {
     }
 
     static void CUPTIAPI give_buffer(std::uint8_t** buffer, std::size_t* size, std::size_t* records) {
-        *buffer = static_cast<std::uint8_t*>(std::aligned_alloc(kRecordAlignment, kBufferBytes));
-        *size = *buffer != nullptr ? kBufferBytes : 0;
+        *buffer = static_cast<std::uint8_t*>(std::aligned_alloc(kRecordAlignment, kActivityBytes));
+        *size = *buffer != nullptr ? kActivityBytes : 0;
         *records = 0;
     }
     static void CUPTIAPI take_buffer(CUcontext, std::uint32_t, std::uint8_t* buffer, std::size_t,
