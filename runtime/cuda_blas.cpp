@@ -23,7 +23,7 @@ namespace glow::cuda {
 
 namespace {
 
-cudaDataType type_of(Scalar scalar) {
+cudaDataType cuda_type_of(Scalar scalar) {
     return scalar == Scalar::bf16 ? CUDA_R_16BF : scalar == Scalar::f64 ? CUDA_R_64F : CUDA_R_32F;
 }
 index_t size_of(Scalar scalar) {
@@ -61,7 +61,7 @@ cublasLtEpilogue_t epilogue_of(Epilogue epilogue) {
 LtLayout make_layout(Scalar type, index_t rows, index_t columns, index_t stride) {
     LtLayout layout;
     // A row-major [rows, columns] is column-major [columns, rows] with the same leading dimension.
-    GLOW_CUDA(cublasLtMatrixLayoutCreate(layout.out(), type_of(type), static_cast<uint64_t>(columns),
+    GLOW_CUDA(cublasLtMatrixLayoutCreate(layout.out(), cuda_type_of(type), static_cast<uint64_t>(columns),
                                          static_cast<uint64_t>(rows), stride));
     return layout;
 }

@@ -21,7 +21,7 @@
 namespace glow {
 namespace {
 
-constexpr double kOpeningSeconds = 300;  // enough for a thousand devices
+constexpr double kNcclOpeningSeconds = 300;  // enough for a thousand devices
 
 cudaStream_t stream_of(const Exec& exec) {
     return static_cast<cudaStream_t>(exec.stream);
@@ -129,7 +129,7 @@ class NcclCommunicator : public Communicator {
     }
 
     void open() {
-        const ScopedTimeout timeout("opening NCCL", kOpeningSeconds);
+        const ScopedTimeout timeout("opening NCCL", kNcclOpeningSeconds);
         ncclUniqueId id{};
         if (is_root()) check(ncclGetUniqueId(&id), "ncclGetUniqueId");
         mpi_->broadcast(sizeof(id), &id);
