@@ -19,10 +19,10 @@ struct TrainingRequest : RunRequest {
     bool plan = false, estimate = false, print_config = false, save_limits = false;
     int requeue_exit = 75;  // EX_TEMPFAIL of sysexits.h
     bool requeue_max_minutes = false;
-    ValueOrigins origins;      // origins of values from a file
-    std::string moved_data;    // message if the run's data set was found elsewhere, else empty
+    ValueOrigins origins;       // origins of values from a file
+    std::string moved_data;     // message if the run's data set was found elsewhere, else empty
     std::string unused_preset;  // warning if a resumed run has other settings than --preset, else empty
-    std::string mistaken_out;  // message if another folder of almost this name holds a run
+    std::string mistaken_out;   // message if another folder of almost this name holds a run
 };
 
 // Adds all options to `command`. Their defaults come from the preset, the run to resume and the file of
