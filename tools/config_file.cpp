@@ -32,41 +32,6 @@ constexpr int kPipeMilliseconds = 30000;
 
 // ---- The file ------------------------------------------------------------------------------------
 
-// Reads a pipe to its end (--config <(sed ... config.toml)). A pipe without a writer is an error, because
-// reading it would block forever.
-std::string read_text(const std::filesystem::path& path) {
-    const auto refuse = [&path](const std::string& why) {
-        throw InputError(fmt::format("{}: cannot read the options: {}", path.string(), why));
-    };
-    struct Descriptor {
-        ~Descriptor() {
-            if (number >= 0) close(number);
-        }
-        int number;
-    } const file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-    struct stat status {};
-    if (file.number < 0 || fstat(file.number, &status) != 0) refuse(std::strerror(errno));
-    if (S_ISDIR(status.st_mode)) refuse("it is a folder");
-    std::string text;
-    char buffer[65536];
-    while (text.size() <= kMaxBytes) {
-        const ssize_t count = read(file.number, buffer, sizeof buffer);
-        if (count > 0) {
-            text.append(buffer, static_cast<std::size_t>(count));
-        } else if (count == 0) {
-            if (text.empty() && S_ISFIFO(status.st_mode)) refuse("the pipe is empty");
-            return text;
-        } else if (errno == EAGAIN) {
-            pollfd waiting{file.number, POLLIN, 0};
-            if (poll(&waiting, 1, kPipeMilliseconds) == 0) refuse("no data arrives through the pipe");
-        } else if (errno != EINTR) {
-            refuse(std::strerror(errno));
-        }
-    }
-    refuse(fmt::format("it is larger than {} bytes", kMaxBytes));
-    return text;
-}
-
 // Formats text for one line of a message: replaces unprintable characters and truncates long text.
 std::string shown(std::string_view text) {
     std::string line;
@@ -306,8 +271,43 @@ struct Entry {
 
 }  // namespace
 
+// Reads a pipe to its end (--config <(sed ... config.toml)). A pipe without a writer is an error, because
+// reading it would block forever.
+std::string read_config(const std::filesystem::path& path) {
+    const auto refuse = [&path](const std::string& why) {
+        throw InputError(fmt::format("{}: cannot read the options: {}", path.string(), why));
+    };
+    struct Descriptor {
+        ~Descriptor() {
+            if (number >= 0) close(number);
+        }
+        int number;
+    } const file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+    struct stat status {};
+    if (file.number < 0 || fstat(file.number, &status) != 0) refuse(std::strerror(errno));
+    if (S_ISDIR(status.st_mode)) refuse("it is a folder");
+    std::string text;
+    char buffer[65536];
+    while (text.size() <= kMaxBytes) {
+        const ssize_t count = read(file.number, buffer, sizeof buffer);
+        if (count > 0) {
+            text.append(buffer, static_cast<std::size_t>(count));
+        } else if (count == 0) {
+            if (text.empty() && S_ISFIFO(status.st_mode)) refuse("the pipe is empty");
+            return text;
+        } else if (errno == EAGAIN) {
+            pollfd waiting{file.number, POLLIN, 0};
+            if (poll(&waiting, 1, kPipeMilliseconds) == 0) refuse("no data arrives through the pipe");
+        } else if (errno != EINTR) {
+            refuse(std::strerror(errno));
+        }
+    }
+    refuse(fmt::format("it is larger than {} bytes", kMaxBytes));
+    return text;
+}
+
 ValueOrigins apply_config(CLI::App& app, const std::filesystem::path& path) {
-    return apply_config(app, path.string(), read_text(path));
+    return apply_config(app, path.string(), read_config(path));
 }
 
 ValueOrigins apply_config(CLI::App& app, const std::string& name, std::string text) {

@@ -16,7 +16,9 @@ using ValueOrigins = std::map<std::string, std::string>;
 // values override them. Throws InputError with file, line and key for invalid TOML, unknown keys and invalid
 // values.
 ValueOrigins apply_config(CLI::App& app, const std::filesystem::path& path);
-// The same for text; `name` is the file name in messages.
+// The text of such a file, which may be a pipe and is then read only once.
+std::string read_config(const std::filesystem::path& path);
+// Applies the text; `name` is the file name in messages.
 ValueOrigins apply_config(CLI::App& app, const std::string& name, std::string text);
 
 // Prepends the origin to an error message about "--NAME ..." if the value came from the file and was not

@@ -39,7 +39,7 @@ ImageSet from_files(const CommandLine& command, const EditOptions& options, cons
     for (const std::string& file : options.file_words()) {
         const DataOptions folder{file};
         if (folder.is_folder()) {
-            const ImageSet some = load_folder(command, folder, model, threads).set;
+            const ImageSet some = load_folder(command, folder, model, FolderClasses::ignored, threads).set;
             set.images.insert(set.images.end(), some.images.begin(), some.images.end());
             set.N += some.N;
             continue;

@@ -18,23 +18,27 @@ namespace {
 // Photographs decoded between two reports of skipped ones, and their bytes unless one has more.
 constexpr index_t kBatch = 256, kBatchBytes = index_t{1} << 28;
 
-void check_model(const std::string& folder, const ModelConfig& model) {
-    const auto refuse = [&](const std::string& what) {
-        throw InputError(
-            fmt::format("{} is a folder of photographs, but the model {}; make a data set with "
-                        "glow_data images",
-                        folder, what));
-    };
+void check_channels(const std::string& folder, const ModelConfig& model) {
     if (model.channels != 1 && model.channels != 3)
-        refuse(fmt::format("has {} channels, not 1 or 3", model.channels));
-    if (model.y_cond) refuse("is conditional on classes");
+        throw InputError(
+            fmt::format("{} is a folder of photographs, but the model has {} channels, not 1 or 3", folder,
+                        model.channels));
+}
+
+void check_classes(const std::string& folder, const ImageFolder& source, const ModelConfig& model) {
+    if (const index_t found = std::ssize(source.classes()); found != model.n_classes)
+        throw InputError(fmt::format(
+            "{}: the model is conditional on {} classes: expected all photographs in as many folders, "
+            "whose names in alphabetical order are the classes, found {}",
+            folder, model.n_classes,
+            found == 0 ? "fewer than two, or photographs outside of them" : counted(found, "folder")));
 }
 
 }  // namespace
 
 NamedImages load_folder(const CommandLine& command, const DataOptions& data, const ModelConfig& model,
-                        int threads) {
-    check_model(data.data, model);
+                        FolderClasses classes, int threads) {
+    check_channels(data.data, model);
     data.refuse_split("is a folder");
     ImageFolderOptions options;
     options.size = model.image_height;
@@ -43,18 +47,20 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
     options.test = 0;
     options.limit_train = data.images();
     options.threads = threads;
-    options.classes = false;
+    if (classes == FolderClasses::ignored) options.classes = false;
     if (options.size * options.width > kPngPixelLimit)
         throw InputError(fmt::format("--size {}x{}: photographs have at most {} pixels and are not enlarged",
                                      options.size, options.width, kPngPixelLimit));
     ImageFolder source(data.data, options);
+    if (classes == FolderClasses::labels) check_classes(data.data, source, model);
     if (!source.other_files().empty())
         command.say("{}: files that are not {} are skipped: {}", data.data, photo_suffixes(),
                     describe_suffixes(source.other_files()));
     if (!source.repeats().empty()) command.warn("{}", describe_repeats(data.data, source.repeats()));
     const index_t all = source.info().train, bytes = source.info().image_bytes();
     NamedImages found;
-    found.set = {0, options.size, options.width, options.channels, {}, {}, 0};
+    found.set = {0, options.size, options.width, options.channels, {}, {}, source.info().n_classes};
+    const std::vector<std::int32_t> labels = source.labels(Part::train);
     std::vector<std::uint8_t> pixels;
     const index_t batch = std::clamp<index_t>(kBatchBytes / bytes, 1, kBatch);
     for (index_t first = 0; first < all; first += batch) {
@@ -68,6 +74,7 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
             const std::uint8_t* const image = pixels.data() + n * bytes;
             found.set.images.insert(found.set.images.end(), image, image + bytes);
             found.names.push_back(source.name(Part::train, first + n));
+            if (!labels.empty()) found.set.labels.push_back(labels[static_cast<std::size_t>(first + n)]);
             ++found.set.N;
         }
     }
@@ -77,7 +84,11 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
 
 NamedImages load_images(const CommandLine& command, const ModelOptions& options, const DataOptions& data,
                         const std::filesystem::path& checkpoint, int threads) {
-    if (data.is_folder()) return load_folder(command, data, options.config(checkpoint), threads);
+    if (data.is_folder()) {
+        const ModelConfig model = options.config(checkpoint);
+        return load_folder(command, data, model,
+                           model.y_cond ? FolderClasses::labels : FolderClasses::ignored, threads);
+    }
     data.require_fitting(options, checkpoint);
     ImageSet set = load_split(data.data, data.split, data.images());
     std::vector<std::string> names = DatasetReader(data.data).read_names(data.split, set.N);

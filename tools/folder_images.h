@@ -16,13 +16,20 @@ struct NamedImages {
     std::vector<std::string> names;
 };
 
-// All photographs below data.data, or the first data.limit, prepared as by glow_data images: the largest
-// centered part with the proportions of the model's size, scaled down. Warns of files that cannot be used.
-// Throws InputError for models that are not gray or RGB, or conditional on classes, and if --split was given.
-NamedImages load_folder(const CommandLine& command, const DataOptions& data, const ModelConfig& model,
-                        int threads);
+enum class FolderClasses {
+    ignored,
+    labels,  // the folders in data.data, in the order of their names, are the model's classes
+};
 
-// Loads a folder, scaled to --size if given, or a split of a data set, which must fit the checkpoint.
+// All photographs below data.data, or data.limit of them (the first, or as many of each class), prepared as by
+// glow_data images: the largest centered part with the proportions of the model's size, scaled down. Warns of
+// files that cannot be used. Throws InputError for models that are not gray or RGB, if --split was given, and
+// if labels are wanted and the number of folders is not that of the model's classes.
+NamedImages load_folder(const CommandLine& command, const DataOptions& data, const ModelConfig& model,
+                        FolderClasses classes, int threads);
+
+// Loads a folder, scaled to --size if given and with labels for a conditional model, or a split of a data set,
+// which must fit the checkpoint.
 NamedImages load_images(const CommandLine& command, const ModelOptions& options, const DataOptions& data,
                         const std::filesystem::path& checkpoint, int threads);
 

@@ -137,15 +137,19 @@ void begin_with_run(CommandLine& command, TrainingRequest& request, const LookAh
 }
 
 // Options from a file become defaults that the command line overrides: for a resumed run from its own
-// config.toml, then from --config.
-void begin_with_config(CommandLine& command, TrainingRequest& request, const LookAhead& given) {
+// config.toml, then from --config, which may name the run to resume.
+void begin_with_config(CommandLine& command, TrainingRequest& request, LookAhead given) {
+    const std::string text = given.config ? read_config(*given.config) : "";
+    const auto apply = [&] { return apply_config(command.app(), *given.config, text); };
+    if (given.config && given.resume && !given.out && apply().contains("out"))
+        given.out = request.options.out;
     begin_with_run(command, request, given);
     std::error_code ignored;
     if (!given.config ||
         (!request.origins.empty() &&
          std::filesystem::equivalent(*given.config, RunFolder(*given.out).config(), ignored)))
         return;
-    for (const auto& [name, origin] : apply_config(command.app(), std::filesystem::path(*given.config))) {
+    for (const auto& [name, origin] : apply()) {
         request.origins[name] = origin;
         if (name == "data") request.moved_data.clear();
     }

@@ -89,6 +89,45 @@ TEST_F(UserData, FoldersTrainConditionalModel) {
     expect_error(sample({"--checkpoint", "classes.h5.run", "--class", "3", "-o", "none.png"}), 2, "0..2");
 }
 
+// A conditional model takes the classes of photographs from their folders, as a data set of them does.
+TEST_F(UserData, FoldersAreClassesOfConditionalModel) {
+    for (const char* name : {"sets/ants", "sets/bees", "sets/cats"}) write_pictures(name, 10);
+    ASSERT_EQ(data({"images", "sets", "--size", "16", "--test", "0", "-o", "classes.h5"}).code, 0);
+    ASSERT_EQ(train({"--data", "classes.h5", "--out", "run", "--levels", "2", "--depth", "1", "--width", "8",
+                     "--batch", "4", "--max-steps", "3", "--y-cond", "--lr", "0.1", "--quiet"})
+                  .code,
+              0);
+    const auto bpd = [&](const Words& more) {
+        const Outcome outcome = eval(Words{"--checkpoint", "run", "--dequant", "center", "--json"} + more);
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        return json::parse(outcome.out)["bpd"].get<double>();
+    };
+    EXPECT_NEAR(bpd({"--data", "sets", "--per-image", "all.csv"}),
+                bpd({"--data", "classes.h5", "--split", "train"}), 1e-6);
+    const Table rows = read_csv(folder / "all.csv");
+    ASSERT_EQ(rows.size(), 30u);
+    for (const auto& row : rows) {
+        const std::string name = row.at("name");
+        EXPECT_EQ(row.at("label"), name.starts_with("ants/") ? "0" : name.starts_with("bees/") ? "1" : "2");
+    }
+    // --limit takes as many of each class.
+    EXPECT_NEAR(bpd({"--data", "sets", "--limit", "6", "--per-image", "some.csv"}), bpd({"--data", "sets"}),
+                1);
+    int last_class = 0;
+    for (const auto& row : read_csv(folder / "some.csv")) last_class += row.at("label") == "2";
+    EXPECT_EQ(last_class, 2);
+    const Outcome encoded = latent({"encode", "--checkpoint", "run", "--data", "sets", "-o", "z.h5"});
+    ASSERT_EQ(encoded.code, 0) << encoded.err;
+    ASSERT_EQ(latent({"decode", "--checkpoint", "run", "--latents", "z.h5", "-o", "back.h5"}).code, 0);
+
+    expect_error(eval({"--checkpoint", "run", "--data", "sets/ants"}), 2, "conditional on 3 classes");
+    std::filesystem::rename(folder / "sets/bees", folder / "bees");
+    expect_error(eval({"--checkpoint", "run", "--data", "sets"}), 2, "found 2 folders");
+    const Outcome interpolated = latent({"interpolate", "--checkpoint", "run", "--files", "sets/ants",
+                                         "--class", "0", "--steps", "2", "-o", "i.png"});
+    EXPECT_EQ(interpolated.code, 0) << interpolated.err;
+}
+
 TEST_F(UserData, IdxFiles) {
     for (const bool gzip : {false, true}) {
         const std::string name = gzip ? "zipped" : "plain", ending = gzip ? ".gz" : "";

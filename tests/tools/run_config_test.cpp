@@ -114,6 +114,18 @@ TEST_F(Commands, ConfigOverridesOptionsOfResumedRun) {
     expect_error(train({"--out", "none", "--resume", "--config", "c.toml"}), 2, "none.h5 does not exist");
 }
 
+// A file that names the run changes that run's options, as with --out.
+TEST_F(Commands, ConfigNamesRunToResume) {
+    make_run("run", 2, {"--lr", "0.003", "--keep", "7"});
+    write_bytes(folder / "c.toml", "out = 'run'\nmax-steps = 4\n");
+    const Outcome resumed = train({"--config", "c.toml", "--resume", "--quiet"});
+    EXPECT_EQ(resumed.code, 0) << resumed.err;
+    EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 4);
+    const auto options = nlohmann::json::parse(CheckpointEdit(folder / "run/latest.h5").config)["training"];
+    EXPECT_EQ(options["lr"], 0.003);
+    EXPECT_EQ(options["keep"], 7);
+}
+
 // As in the command that starts or continues a run.
 TEST_F(Commands, PresetOfResumedRunIsAccepted) {
     const Words preset = {"--preset", "quick", "--lr", "0.001"};
