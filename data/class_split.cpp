@@ -6,8 +6,8 @@
 
 namespace glow {
 
-std::vector<bool> draw_part(const std::vector<std::int32_t>& labels, std::int32_t n_classes, index_t count,
-                            index_t stay, std::uint64_t seed, std::uint64_t pass) {
+std::vector<bool> draw_holdout(const std::vector<std::int32_t>& labels, std::int32_t n_classes, index_t count,
+                               index_t stay, std::uint64_t seed, std::uint64_t pass) {
     const auto N = static_cast<index_t>(labels.size());
     std::vector<bool> taken(labels.size());
     if (n_classes < 2) {

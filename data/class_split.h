@@ -14,8 +14,8 @@ namespace glow {
 //   class of at most `stay` images, at most one is drawn, and never the only one.
 // - Each class with two or more images contributes at least one, as far as `count` allows: it replaces the
 //   last image drawn from a class that contributes several.
-std::vector<bool> draw_part(const std::vector<std::int32_t>& labels, std::int32_t n_classes, index_t count,
-                            index_t stay, std::uint64_t seed, std::uint64_t pass);
+std::vector<bool> draw_holdout(const std::vector<std::int32_t>& labels, std::int32_t n_classes, index_t count,
+                               index_t stay, std::uint64_t seed, std::uint64_t pass);
 
 // How many images to take from each class so that the total is `limit` (or everything) and the numbers are as
 // equal as the class sizes allow. The remainder goes to the first classes.

@@ -250,7 +250,7 @@ Arrangement arrange(const std::vector<PanelSize>& panels, index_t per_row) {
     return result;
 }
 
-index_t parse_side(const char* begin, const char* end, const std::string& text) {
+index_t parse_dimension(const char* begin, const char* end, const std::string& text) {
     index_t value = 0;
     const std::string_view side(begin, static_cast<std::size_t>(end - begin));
     if (parse_decimal(side, value) != std::errc() || value < 1 || value > 1000)
@@ -265,8 +265,8 @@ GridSize parse_grid(const std::string& text) {
     const std::size_t cross = std::min(text.find('x'), text.size());
     const char* begin = text.data();
     const char* end = begin + text.size();
-    const index_t rows = parse_side(begin, begin + cross, text);
-    return {rows, parse_side(std::min(begin + cross + 1, end), end, text)};
+    const index_t rows = parse_dimension(begin, begin + cross, text);
+    return {rows, parse_dimension(std::min(begin + cross + 1, end), end, text)};
 }
 
 index_t tile_scale(index_t H, index_t W) {

@@ -219,8 +219,8 @@ void ImageFolder::split() {
     const index_t test = std::llround(options_.test * static_cast<double>(files_.size()));
     std::vector<std::int32_t> labels;
     for (const File& file : files_) labels.push_back(file.label);
-    const std::vector<bool> is_test =
-        draw_part(labels, static_cast<std::int32_t>(classes_.size()), test, kStay, options_.seed, kTestPass);
+    const std::vector<bool> is_test = draw_holdout(labels, static_cast<std::int32_t>(classes_.size()), test,
+                                                   kStay, options_.seed, kTestPass);
     for (index_t n = 0; n < std::ssize(files_); ++n)
         for (index_t crop = 0; crop < images_of(files_[static_cast<std::size_t>(n)]); ++crop)
             (is_test[static_cast<std::size_t>(n)] ? test_ : train_).push_back({n, crop});
@@ -241,7 +241,7 @@ void ImageFolder::limit(std::vector<Item>& items, index_t most) const {
     std::erase_if(items, [&](const Item& item) { return quotas[number(item)]-- <= 0; });
 }
 
-std::vector<std::int32_t> ImageFolder::labels(Part part) const {
+std::vector<std::int32_t> ImageFolder::labels(SourceSplit part) const {
     std::vector<std::int32_t> labels;
     if (classes_.empty()) return labels;
     for (const Item& item : items(part)) labels.push_back(files_[static_cast<std::size_t>(item.file)].label);
@@ -254,13 +254,13 @@ std::vector<fs::path> ImageFolder::files() const {
     return files;
 }
 
-std::vector<index_t> ImageFolder::groups(Part part) const {
+std::vector<index_t> ImageFolder::groups(SourceSplit part) const {
     std::vector<index_t> groups;
     for (const Item& item : items(part)) groups.push_back(item.file);
     return groups;
 }
 
-std::string ImageFolder::name(Part part, index_t n) const {
+std::string ImageFolder::name(SourceSplit part, index_t n) const {
     const Item& item = items(part)[static_cast<std::size_t>(n)];
     const std::string& file = files_[static_cast<std::size_t>(item.file)].name;
     if (whole()) return file;
@@ -270,16 +270,16 @@ std::string ImageFolder::name(Part part, index_t n) const {
 
 std::vector<std::string> ImageFolder::untrained_classes() const {
     std::vector<bool> found(classes_.size());
-    for (const std::int32_t label : labels(Part::train)) found[static_cast<std::size_t>(label)] = true;
+    for (const std::int32_t label : labels(SourceSplit::train)) found[static_cast<std::size_t>(label)] = true;
     std::vector<std::string> names;
     for (std::size_t c = 0; c < classes_.size(); ++c)
         if (!found[c]) names.push_back(classes_[c]);
     return names;
 }
 
-void ImageFolder::read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
-                       std::uint8_t* usable) {
-    Item* const batch = (part == Part::train ? train_ : test_).data() + first;
+void ImageFolder::read(SourceSplit part, index_t first, index_t count, std::uint8_t* images,
+                       std::int32_t* labels, std::uint8_t* usable) {
+    Item* const batch = (part == SourceSplit::train ? train_ : test_).data() + first;
     // A photograph is decoded once for all of its images in the batch.
     std::vector<index_t> begin;
     for (index_t n = 0; n < count; ++n)

@@ -42,13 +42,13 @@ class ImageFolder : public ImageSource {
   public:
     ImageFolder(const std::filesystem::path& folder, const ImageFolderOptions& options);
     const SourceInfo& info() const override { return info_; }
-    void read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
+    void read(SourceSplit part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
               std::uint8_t* usable) override;
-    std::vector<std::int32_t> labels(Part part) const override;
-    std::vector<index_t> groups(Part part) const override;
+    std::vector<std::int32_t> labels(SourceSplit part) const override;
+    std::vector<index_t> groups(SourceSplit part) const override;
     // The file's path relative to the folder; for crops and tiles with the square:
     // "holiday/1.jpg[64x64+128+0]" (width x height + x + y in the upright photograph).
-    std::string name(Part part, index_t n) const override;
+    std::string name(SourceSplit part, index_t n) const override;
 
     // Files in use: training and test.
     std::vector<std::filesystem::path> files() const;
@@ -87,7 +87,9 @@ class ImageFolder : public ImageSource {
     ImageSize made() const { return {options_.size, options_.width > 0 ? options_.width : options_.size}; }
     ImageSize smallest() const { return whole() ? made() : ImageSize{side_, side_}; }
     void limit(std::vector<Item>& items, index_t most) const;
-    const std::vector<Item>& items(Part part) const { return part == Part::train ? train_ : test_; }
+    const std::vector<Item>& items(SourceSplit part) const {
+        return part == SourceSplit::train ? train_ : test_;
+    }
 
     std::filesystem::path folder_;
     ImageFolderOptions options_;

@@ -18,7 +18,7 @@ namespace {
 constexpr index_t kMaxImageBytes = index_t{1} << 31;
 
 // Integer square root, or 0 if not a square.
-index_t side_of(index_t pixels) {
+index_t square_side_or_zero(index_t pixels) {
     const auto side = static_cast<index_t>(std::llround(std::sqrt(static_cast<double>(pixels))));
     return side * side == pixels ? side : 0;
 }
@@ -36,7 +36,8 @@ ImageShape image_shape(const NpyReader& data) {
         throw InputError(data.shown() + ": expected uint8, found another type");
     ImageShape image;
     if (shape.size() == 2) {
-        const index_t gray = side_of(shape[1]), color = shape[1] % 3 == 0 ? side_of(shape[1] / 3) : 0;
+        const index_t gray = square_side_or_zero(shape[1]),
+                      color = shape[1] % 3 == 0 ? square_side_or_zero(shape[1] / 3) : 0;
         image = color > 0 ? ImageShape{color, color, 3, true} : ImageShape{gray, gray, 1, true};
     } else if (shape.size() == 3) {
         image = {shape[1], shape[2], 1, false};
@@ -64,9 +65,9 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
     ImageShape shape;
     std::int64_t least = kMaxClasses, most = -1;
     std::size_t labeled = 0;
-    for (const Part part : {Part::train, Part::test}) {
+    for (const SourceSplit part : {SourceSplit::train, SourceSplit::test}) {
         for (std::size_t n = 0; n < files.size(); ++n) {
-            if (is_test[n] != (part == Part::test)) continue;
+            if (is_test[n] != (part == SourceSplit::test)) continue;
             const auto& path = files[n];
             const auto entries = list_zip(path);
             const NpyReader data(path, entries, "data");
@@ -91,7 +92,7 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
                 most = std::max(most, *high);
                 ++labeled;
             }
-            (part == Part::train ? info_.train : info_.test) += file.N;
+            (part == SourceSplit::train ? info_.train : info_.test) += file.N;
             files_.push_back(std::move(file));
         }
     }
@@ -121,14 +122,15 @@ void NpzSource::open(std::size_t file) {
         throw InputError(data_->shown() + ": the file changed while it was read");
 }
 
-void NpzSource::read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
-                     std::uint8_t*) {
+void NpzSource::read(SourceSplit part, index_t first, index_t count, std::uint8_t* images,
+                     std::int32_t* labels, std::uint8_t*) {
     const index_t bytes = info_.image_bytes(), pixels = info_.H * info_.W;
     // With a limit on training images, the test files are read before the last training files.
-    if (first == 0 && part == Part::test && files_[opened_].part == Part::train)
-        open(static_cast<std::size_t>(
-            std::find_if(files_.begin(), files_.end(), [](const File& f) { return f.part == Part::test; }) -
-            files_.begin()));
+    if (first == 0 && part == SourceSplit::test && files_[opened_].part == SourceSplit::train)
+        open(
+            static_cast<std::size_t>(std::find_if(files_.begin(), files_.end(),
+                                                  [](const File& f) { return f.part == SourceSplit::test; }) -
+                                     files_.begin()));
     while (count > 0) {
         if (left_ == 0) open(opened_ + 1);
         const File& file = files_[opened_];

@@ -18,12 +18,12 @@ class NpzSource : public ImageSource {
   public:
     explicit NpzSource(const std::vector<std::filesystem::path>& files);
     const SourceInfo& info() const override { return info_; }
-    void read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
+    void read(SourceSplit part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
               std::uint8_t* usable) override;
 
     struct File {
         std::filesystem::path path;
-        Part part;
+        SourceSplit part;
         index_t N;
         std::vector<std::int64_t> labels;
     };

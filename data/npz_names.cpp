@@ -56,7 +56,7 @@ std::vector<std::string> words_of(const std::string& name) {
 
 }  // namespace
 
-NamedPart part_of_name(const std::string& name) {
+SplitHint split_hint_of(const std::string& name) {
     unsigned said = 0;
     bool perhaps = false;
     const std::vector<std::string> words = words_of(name);
@@ -73,10 +73,10 @@ NamedPart part_of_name(const std::string& name) {
                  word.find("valid") != std::string::npos)
             perhaps = true;
     }
-    if (said == (kTrain | kTest)) return NamedPart::both;
-    if (said == kTrain) return NamedPart::train;
-    if (said == kTest) return NamedPart::test;
-    return perhaps ? NamedPart::perhaps_test : NamedPart::none;
+    if (said == (kTrain | kTest)) return SplitHint::both;
+    if (said == kTrain) return SplitHint::train;
+    if (said == kTest) return SplitHint::test;
+    return perhaps ? SplitHint::perhaps_test : SplitHint::none;
 }
 
 std::vector<bool> which_are_test(const std::vector<std::filesystem::path>& files,
@@ -86,19 +86,19 @@ std::vector<bool> which_are_test(const std::vector<std::filesystem::path>& files
     });
     std::vector<bool> test;
     for (const auto& file : files) {
-        NamedPart said = part_of_name(file.stem().string());
-        if (said == NamedPart::both)
+        SplitHint said = split_hint_of(file.stem().string());
+        if (said == SplitHint::both)
             throw InputError(fmt::format(
                 "{}: its name means both training and test images; rename it so that it means one",
                 file.string()));
-        if ((said == NamedPart::none || said == NamedPart::perhaps_test) && folders_differ &&
-            part_of_name(file.parent_path().filename().string()) == NamedPart::test)
-            said = NamedPart::test;
-        if (said == NamedPart::perhaps_test)
+        if ((said == SplitHint::none || said == SplitHint::perhaps_test) && folders_differ &&
+            split_hint_of(file.parent_path().filename().string()) == SplitHint::test)
+            said = SplitHint::test;
+        if (said == SplitHint::perhaps_test)
             warnings.push_back(
                 fmt::format("{}: treated as training images; if it has test images, start its name with test",
                             file.string()));
-        test.push_back(said == NamedPart::test);
+        test.push_back(said == SplitHint::test);
     }
     return test;
 }

@@ -8,12 +8,12 @@
 
 namespace glow {
 
-enum class NamedPart { none, train, test, both, perhaps_test };
+enum class SplitHint { none, train, test, both, perhaps_test };
 
 // Classifies a name by its words, in any case: "Validation", "imagenet_VAL_64", "x_test", "evalSet",
 // "valdata", or any name that begins with val or test. perhaps_test: a word only contains one of them
 // ("latest").
-NamedPart part_of_name(const std::string& name);
+SplitHint split_hint_of(const std::string& name);
 
 // Returns for each file whether it has test images. If its name is neutral and the files are in several
 // folders, the folder's name decides (train/batch_1.npz, val/batch_1.npz); otherwise it is training. Adds a

@@ -42,10 +42,10 @@ struct Packed {
 // Which of the first `train` training images are for validation. Several images of one photograph are all for
 // validation, or none of them is.
 std::vector<bool> draw_validation(const ImageSource& source, index_t train, const SplitOptions& options) {
-    std::vector<std::int32_t> labels = source.labels(Part::train), of_group;
+    std::vector<std::int32_t> labels = source.labels(SourceSplit::train), of_group;
     const std::int32_t classes = labels.empty() ? 0 : source.info().n_classes;
     labels.resize(static_cast<std::size_t>(train));
-    std::vector<index_t> groups = source.groups(Part::train);
+    std::vector<index_t> groups = source.groups(SourceSplit::train);
     std::vector<std::size_t> number(labels.size());  // of an image's group, from 0
     for (std::size_t n = 0; n < labels.size(); ++n) {
         if (groups.empty() || n == 0 || groups[n] != groups[n - 1]) of_group.push_back(labels[n]);
@@ -56,7 +56,7 @@ std::vector<bool> draw_validation(const ImageSource& source, index_t train, cons
     if (count < 1 || valid >= count)
         throw InputError(fmt::format("{} {} with --valid {} leave none for training", count,
                                      count < train ? "photographs" : "images", options.valid));
-    const std::vector<bool> drawn = draw_part(of_group, classes, valid, 1, options.seed, 0);
+    const std::vector<bool> drawn = draw_holdout(of_group, classes, valid, 1, options.seed, 0);
     std::vector<bool> taken(labels.size());
     for (std::size_t n = 0; n < taken.size(); ++n) taken[n] = drawn[number[n]];
     return taken;
@@ -91,8 +91,8 @@ DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source
     std::vector<std::int32_t> labels(static_cast<std::size_t>(batch));
     std::vector<std::uint8_t> usable(labels.size());
     Packed rest, out;
-    for (const Part part : {Part::train, Part::test}) {
-        const index_t N = part == Part::train ? train : test;
+    for (const SourceSplit part : {SourceSplit::train, SourceSplit::test}) {
+        const index_t N = part == SourceSplit::train ? train : test;
         for (index_t first = 0; first < N; first += batch) {
             const index_t count = std::min(batch, N - first);
             std::fill_n(usable.begin(), count, std::uint8_t{1});
@@ -101,16 +101,17 @@ DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source
             out.clear();
             for (index_t n = 0; n < count; ++n) {
                 if (usable[static_cast<std::size_t>(n)] == 0) continue;
-                const bool taken = part == Part::train && take_out[static_cast<std::size_t>(first + n)];
+                const bool taken =
+                    part == SourceSplit::train && take_out[static_cast<std::size_t>(first + n)];
                 (taken ? out : rest)
                     .add(images.data() + n * bytes, bytes, labeled ? labels.data() + n : nullptr,
                          source.name(part, first + n));
             }
-            rest.write(writer, part == Part::train ? "train" : "test", labeled);
+            rest.write(writer, part == SourceSplit::train ? "train" : "test", labeled);
             out.write(writer, "valid", labeled);
-            (part == Part::train ? info.train : info.test) += rest.count;
+            (part == SourceSplit::train ? info.train : info.test) += rest.count;
             info.valid += out.count;
-            if (progress) progress((part == Part::train ? 0 : train) + first + count, train + test);
+            if (progress) progress((part == SourceSplit::train ? 0 : train) + first + count, train + test);
         }
     }
     if (info.train == 0)

@@ -12,7 +12,7 @@
 
 namespace glow {
 
-enum class Part { train, test };
+enum class SourceSplit { train, test };
 
 // Contents of a source before limits, including images that turn out to be unusable.
 struct SourceInfo {
@@ -21,7 +21,7 @@ struct SourceInfo {
     std::int32_t n_classes = 0;  // 0: no labels
     index_t train = 0, test = 0;
 
-    index_t images(Part part) const { return part == Part::train ? train : test; }
+    index_t images(SourceSplit part) const { return part == SourceSplit::train ? train : test; }
     index_t image_bytes() const { return H * W * C; }
 };
 
@@ -32,15 +32,15 @@ class ImageSource {
     // Reads images first .. first + count - 1 of a part: images [count, H, W, C], labels [count] (null
     // without labels). usable [count] is initialized to 1; set it to 0 to skip an image. Calls come in order
     // without gaps, training part first. Throws InputError for bad files.
-    virtual void read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
-                      std::uint8_t* usable) = 0;
+    virtual void read(SourceSplit part, index_t first, index_t count, std::uint8_t* images,
+                      std::int32_t* labels, std::uint8_t* usable) = 0;
     // Labels of a part whose validation split must keep every class; empty if classes do not matter.
-    virtual std::vector<std::int32_t> labels(Part) const { return {}; }
+    virtual std::vector<std::int32_t> labels(SourceSplit) const { return {}; }
     // For each image of a part, the number of its photograph, in ascending order: the validation split takes
     // all images of a photograph or none. Empty: each image is a photograph of its own.
-    virtual std::vector<index_t> groups(Part) const { return {}; }
+    virtual std::vector<index_t> groups(SourceSplit) const { return {}; }
     // Name of an image that was read; "": images have no names.
-    virtual std::string name(Part, index_t) const { return {}; }
+    virtual std::string name(SourceSplit, index_t) const { return {}; }
 };
 
 struct SplitOptions {

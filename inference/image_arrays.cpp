@@ -131,7 +131,7 @@ void encode_levels(const RunnableModel& model, const PixelArray& images, const s
     for_each_pass(model, images.N, [&](index_t first, index_t count) {
         Flow flow = load_flow(model, images, first, count, {.kind = Dequantization::center});
         model.glow.encode(model.context, flow);
-        for (const LatentPart& part : latent_parts(model.glow.config()))
+        for (const LatentLevel& part : latent_levels(model.glow.config()))
             download(model.context.exec, count * part.shape.size(), flow.h + count * part.offset,
                      levels[part.level] + first * part.shape.size());
     });
@@ -147,7 +147,7 @@ SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vec
     for_each_pass(model, N, [&](index_t first, index_t count) {
         Flow flow = buffers.flow(
             count, buffers.labels_to_device(exec, count, labels != nullptr ? labels + first : nullptr));
-        for (const LatentPart& part : latent_parts(config))
+        for (const LatentLevel& part : latent_levels(config))
             upload(exec, count * part.shape.size(), levels[part.level] + first * part.shape.size(),
                    flow.h + count * part.offset);
         model.glow.decode(model.context, flow);
@@ -244,8 +244,8 @@ DensityGradient::DensityGradient(LoadedModel& model, const Backend& backend)
 }
 DensityGradient::~DensityGradient() = default;
 
-// Frees the old pass first, because both may not fit. If there is no memory for the new one, there is none until the
-// next call.
+// Frees the old pass first, because both may not fit. If there is no memory for the new one, there is none
+// until the next call.
 void DensityGradient::make_pass() {
     pass_.reset();
     pass_ = std::make_unique<Pass>(model_, backend_, MemoryPolicy{.anchor_every = saves_states_ ? 1 : 0});

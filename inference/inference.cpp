@@ -68,12 +68,13 @@ const std::int32_t* FlowBuffers::labels_to_device(const Exec& exec, index_t N,
     return labels;
 }
 
-Scores Scores::from(index_t first) const {
+EvaluationOutputs EvaluationOutputs::from(index_t first) const {
     const auto at = [first](double* values) { return values != nullptr ? values + first : nullptr; };
     return {at(bits_per_dim), at(logdet), at(prior), at(bits_y), at(error_y), at(minus_log_q)};
 }
 
-void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise, const Scores& scores) {
+void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise,
+              const EvaluationOutputs& scores) {
     const Context& context = model.context;
     const FlowBuffers& buffers = model.buffers;
     Glow& glow = model.glow;
@@ -107,7 +108,7 @@ void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise
 }
 
 void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& part,
-                    const Noise& noise, std::uint64_t draw, const Scores& scores,
+                    const Noise& noise, std::uint64_t draw, const EvaluationOutputs& scores,
                     const std::function<void(index_t done)>& progress) {
     const index_t at_once = std::min(model.buffers.capacity, part.count), end = part.first + part.count;
     std::vector<index_t> order(static_cast<std::size_t>(at_once));
@@ -136,7 +137,7 @@ void sample(const RunnableModel& model, const SampleRequest& request, std::uint8
         // Part by part, because each part is contiguous over all images. A noise block is 4 numbers, and
         // every part has a multiple of 4: at least 4 channels at the top, even H and W if a level is
         // split.
-        for (const LatentPart& part : latent_parts(glow.config()))
+        for (const LatentLevel& part : latent_levels(glow.config()))
             gaussian_noise(context.exec, {images, 1, part.shape.size(), part.shape.size()}, request.seed,
                            static_cast<std::uint64_t>(request.first + done),
                            static_cast<std::uint64_t>(part.offset / 4), request.temperature,
@@ -291,15 +292,16 @@ void LoadedModel::require_memory(std::size_t more) const {
 LoadedModel::Run LoadedModel::make_run(const ImageSize& size, index_t images) const {
     const Backend& backend = *backend_;
     Run run;
-    run.glow = std::make_unique<Glow>(with_image_size(info_.model, size),
-                                      Execution{precision_, 0, {}, backend.exec().device == Device::cuda});
+    run.glow =
+        std::make_unique<Glow>(with_image_size(info_.model, size),
+                               NetworkSettings{precision_, 0, {}, backend.exec().device == Device::cuda});
     run.glow->parameters().bind(values_);
     run.glow->parameters().bind_fixed(fixed_);
     const auto build = [&](Memory& memory, const Context& context) {
         run.glow->allocate(memory[Category::derived]);
         run.buffers =
             FlowBuffers::take(memory[Category::state], images, run.glow->config(), backend.exec().device);
-        const Glow::Conditioning prepared = run.glow->derive_and_check(context);
+        const Glow::MixingCheck prepared = run.glow->derive_and_check(context);
         if (!prepared.bad_layer.empty())
             throw InputError(
                 fmt::format("{}: {}: a parameter is out of range", checkpoint_.string(), prepared.bad_layer));

@@ -40,7 +40,7 @@ void decode_images(LoadedModel& model, const Flow& latents, std::uint8_t* pixels
 
 std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set) {
     const index_t D = model.glow().config().dimensions();
-    const std::vector<LatentPart> parts = latent_parts(model.glow().config());
+    const std::vector<LatentLevel> parts = latent_levels(model.glow().config());
     std::vector<Latent> latents(static_cast<std::size_t>(set.N), Latent(static_cast<std::size_t>(D)));
     std::vector<state_t> eps;
     for (index_t first = 0; first < set.N; first += model.buffers().capacity) {
@@ -48,7 +48,7 @@ std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set) {
         eps.resize(static_cast<std::size_t>(count * D));
         encode_images(model, count, set.image(first),
                       set.labels.empty() ? nullptr : set.labels.data() + first, eps.data());
-        for (const LatentPart& part : parts)
+        for (const LatentLevel& part : parts)
             for (index_t n = 0; n < count; ++n)
                 std::copy_n(&eps[count * part.offset + n * part.shape.size()], part.shape.size(),
                             &latents[first + n][part.offset]);
@@ -61,14 +61,14 @@ std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Laten
                                      const std::function<void(index_t done)>& progress) {
     const index_t D = model.glow().config().dimensions(), N = std::ssize(latents);
     if (largest != nullptr) largest->resize(latents.size());
-    const std::vector<LatentPart> parts = latent_parts(model.glow().config());
+    const std::vector<LatentLevel> parts = latent_levels(model.glow().config());
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));
     std::vector<state_t> eps;
     for (index_t first = 0; first < N; first += model.buffers().capacity) {
         Flow flow;
         flow.N = std::min(model.buffers().capacity, N - first);
         eps.resize(static_cast<std::size_t>(flow.N * D));
-        for (const LatentPart& part : parts)
+        for (const LatentLevel& part : parts)
             for (index_t n = 0; n < flow.N; ++n)
                 std::copy_n(&latents[first + n][part.offset], part.shape.size(),
                             &eps[flow.N * part.offset + n * part.shape.size()]);
@@ -105,13 +105,13 @@ Latent between_spherical(const Latent& a, const Latent& b, double t) {
 }
 
 void scale_levels(const ModelConfig& model, const std::vector<double>& factors, Latent& latent) {
-    for (const LatentPart& part : latent_parts(model))
+    for (const LatentLevel& part : latent_levels(model))
         for (index_t i = part.offset; i < part.offset + part.shape.size(); ++i)
             latent[i] *= factors[part.level];
 }
 
 void take_level(const ModelConfig& model, index_t level, const Latent& from, Latent& latent) {
-    for (const LatentPart& part : latent_parts(model))
+    for (const LatentLevel& part : latent_levels(model))
         if (part.level == level)
             std::copy_n(from.begin() + part.offset, part.shape.size(), latent.begin() + part.offset);
 }

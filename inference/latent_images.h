@@ -1,6 +1,6 @@
 // Images to latents in host memory and back, and edits of latents there.
 //
-// A latent vector is one image's eps, D standard normal numbers in the order of latent_parts(): the deepest
+// A latent vector is one image's eps, D standard normal numbers in the order of latent_levels(): the deepest
 // level first.
 #pragma once
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* kWeights = "model";  // attribute
 
-std::string array_of(const LatentPart& part) {
+std::string array_of(const LatentLevel& part) {
     return fmt::format("/eps/level{}", part.level);
 }
 
@@ -23,8 +23,8 @@ std::string weights_text(LoadedModel& model) {
 
 }  // namespace
 
-std::vector<LatentPart> latent_parts(const ModelConfig& model) {
-    std::vector<LatentPart> parts;
+std::vector<LatentLevel> latent_levels(const ModelConfig& model) {
+    std::vector<LatentLevel> parts;
     index_t offset = 0;
     for (index_t l = model.levels; l-- > 0;) {
         Shape shape = level_shape(model, l);
@@ -41,14 +41,14 @@ LatentWriter::LatentWriter(const std::filesystem::path& path, LoadedModel& model
     file_.set_integer("/", "version", 1);
     file_.set_string("/", "config", model.config_json().dump());
     file_.set_string("/", kWeights, weights_text(model));
-    for (const LatentPart& part : latent_parts(model_))
+    for (const LatentLevel& part : latent_levels(model_))
         file_.create_growing<float>(array_of(part), {part.shape.H, part.shape.W, part.shape.C});
     if (model_.y_cond) file_.create_growing<std::int32_t>("/labels", {});
 }
 
 void LatentWriter::append(const Flow& flow) {
     std::vector<float> values;
-    for (const LatentPart& part : latent_parts(model_)) {
+    for (const LatentLevel& part : latent_levels(model_)) {
         const state_t* const first = flow.h + flow.N * part.offset;
         values.assign(first, first + flow.N * part.shape.size());
         file_.append<float>(array_of(part), flow.N, values.data());
@@ -74,7 +74,7 @@ LatentReader::LatentReader(const std::filesystem::path& path) : file_(Hdf5File::
     }
     if (file_.has_attribute("/", kWeights)) weights_ = file_.string_attribute("/", kWeights);
     images_ = -1;
-    for (const LatentPart& part : latent_parts(model_)) {
+    for (const LatentLevel& part : latent_levels(model_)) {
         const std::string name = array_of(part);
         if (!file_.exists(name)) refuse(name + " is missing");
         const ArrayInfo info = file_.describe(name);
@@ -102,7 +102,7 @@ bool LatentReader::has_other_weights(LoadedModel& model) const {
 
 void LatentReader::read(index_t first, const Flow& flow) const {
     std::vector<float> values;
-    for (const LatentPart& part : latent_parts(model_)) {
+    for (const LatentLevel& part : latent_levels(model_)) {
         values.resize(static_cast<std::size_t>(flow.N * part.shape.size()));
         file_.read_rows<float>(array_of(part), first, flow.N, values.data());
         if (!std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); }))

@@ -15,13 +15,13 @@
 namespace glow {
 
 // Shape of the latents of level l, and their position in flow.h of N images.
-struct LatentPart {
+struct LatentLevel {
     index_t level;
     Shape shape;     // H, W, C of the latent
     index_t offset;  // position in flow.h for one image; multiply by N for N images
 };
 // Deepest level first, in storage order.
-std::vector<LatentPart> latent_parts(const ModelConfig& model);
+std::vector<LatentLevel> latent_levels(const ModelConfig& model);
 
 // Writes a file atomically, images in order: no file appears before commit().
 class LatentWriter {

@@ -174,8 +174,8 @@ struct UnpackTaps {
 struct UnfoldNetwork {
     static constexpr const char* name = "unfold_network";
     static constexpr int kThreads = 128, kBlocks = 8, kPhases = 3;
-    static constexpr int kFold = 16;  // threads that add up the others' sums
-    static constexpr int kAhead = 4;  // loads in flight
+    static constexpr int kFinalThreads = 16;  // threads that add up the others' sums
+    static constexpr int kAhead = 4;          // loads in flight
     struct Locals {};
     ActnormUnfolding conv1, conv2;
     OutputUnfolding conv3;
@@ -195,15 +195,15 @@ struct UnfoldNetwork {
     }
     GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
         double* const sums = static_cast<double*>(at.shared);
-        if (at.thread >= kFold) return;
+        if (at.thread >= kFinalThreads) return;
         double sum = 0;
-        for (int t = at.thread; t < kThreads; t += kFold) sum += sums[t];
+        for (int t = at.thread; t < kThreads; t += kFinalThreads) sum += sums[t];
         sums[at.thread] = sum;  // only this thread has read this element
     }
     GLOW_HD void run(Phase<2>, const BlockThread& at, Locals&) const {
         if (at.thread > 0) return;
         double sum = 0;
-        for (int t = 0; t < kFold; ++t) sum += static_cast<const double*>(at.shared)[t];
+        for (int t = 0; t < kFinalThreads; ++t) sum += static_cast<const double*>(at.shared)[t];
         finish(at.x, sum);
     }
 

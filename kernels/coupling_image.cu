@@ -6,7 +6,7 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-constexpr int kFold = 16;  // threads that add up the others' sums
+constexpr int kFinalThreads = 16;  // threads that add up the others' sums
 
 // Successive channels of a pixel, loaded and stored at once, 16 bytes at a time.
 template <class T, int kCount>
@@ -25,7 +25,7 @@ GLOW_HD const Lanes<T, kCount>& lanes(const T* at) {
 // Keeps the rounding of values to their type: in vectorized loops g++ 12 drops a conversion from double to
 // float and back.
 template <class T>
-GLOW_HD void keep_rounding([[maybe_unused]] T& values) {
+GLOW_HD void force_rounding([[maybe_unused]] T& values) {
 #if !defined(__CUDA_ARCH__)
     asm volatile("" : "+m"(values));
 #endif
@@ -158,15 +158,15 @@ struct CouplingForwardImage {
         if constexpr (kAffine) sums(at)[at.thread] = sum;
     }
     GLOW_HD void run(Phase<2>, const BlockThread& at, Locals&) const {
-        if (at.thread >= kFold) return;
+        if (at.thread >= kFinalThreads) return;
         double sum = 0;
-        for (int t = at.thread; t < kThreads; t += kFold) sum += sums(at)[t];
+        for (int t = at.thread; t < kThreads; t += kFinalThreads) sum += sums(at)[t];
         sums(at)[at.thread] = sum;  // read by this thread alone
     }
     GLOW_HD void run(Phase<3>, const BlockThread& at, Locals&) const {
         if (at.thread > 0) return;
         double sum = 0;
-        for (int t = 0; t < kFold; ++t) sum += sums(at)[t];
+        for (int t = 0; t < kFinalThreads; ++t) sum += sums(at)[t];
         logdet[at.x] += sum;
     }
 
@@ -279,7 +279,7 @@ struct CouplingBackwardImage {
             }
             lanes<kState>(h + b_at) = b;
             if constexpr (kAffine) lanes<kState>(gradient.dh + b_at) = db;
-            keep_rounding(d);
+            force_rounding(d);
             Frame& dpre = frame[((at.y + 1) * (W + 2) + at.x + 1) * groups + c / kCount];
             for (int j = 0; j < kCount; ++j) {
                 const double dout = d.value[j], scaled = dout * image.scales(constants)[c + j];

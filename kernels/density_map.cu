@@ -62,7 +62,7 @@ void affine_coupling_forward_by_pixel(const Exec& exec, index_t rows, index_t C,
     });
 }
 
-void gaussian_log_density_by_pixel(const Exec& exec, const Latents& latents, const Gaussian& gaussian,
+void gaussian_log_density_by_pixel(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian,
                                    const state_t* z, double* logp) {
     for_each_row_channel(
         exec, latents.N, latents.rows,

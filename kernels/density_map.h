@@ -11,7 +11,7 @@ namespace glow::inline GLOW_REAL {
 void affine_coupling_forward_by_pixel(const Exec& exec, index_t rows, index_t C, const AffineOutput& output,
                                       state_t* h, double* logdet);
 // logp[n * rows + row] += log-density of the pixel's latents (nats).
-void gaussian_log_density_by_pixel(const Exec& exec, const Latents& latents, const Gaussian& gaussian,
+void gaussian_log_density_by_pixel(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian,
                                    const state_t* z, double* logp);
 // coarse[row, column] += sum of the block of factor x factor values at (factor row, factor column) of fine
 // [factor * rows, factor * columns].

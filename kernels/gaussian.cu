@@ -112,24 +112,24 @@ struct Noise {
 
 }  // namespace
 
-void gaussian_log_density(const Exec& exec, const Latents& latents, const Gaussian& gaussian,
+void gaussian_log_density(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian,
                           const state_t* z, double* logp, double* partial) {
     reduce_groups(exec, latents.N, latents.rows, latents.C, partial,
                   LogDensity{{latents, gaussian.layout}, gaussian.mean, gaussian.logs, z}, AddToLogp{logp});
 }
 
-void gaussian_encode(const Exec& exec, const Latents& latents, const Gaussian& gaussian, state_t* z) {
+void gaussian_encode(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian, state_t* z) {
     for_each_group(exec, latents.N, latents.rows, latents.C,
                    Encode{{latents, gaussian.layout}, gaussian.mean, gaussian.logs, z});
 }
 
-void gaussian_decode(const Exec& exec, const Latents& latents, const Gaussian& gaussian, state_t* z) {
+void gaussian_decode(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian, state_t* z) {
     for_each_group(exec, latents.N, latents.rows, latents.C,
                    Decode{{latents, gaussian.layout}, gaussian.mean, gaussian.logs, z});
 }
 
-void gaussian_backward(const Exec& exec, const Latents& latents, const Gaussian& gaussian, const state_t* z,
-                       double dlogp, real* dz, real* dmean, real* dlogs) {
+void gaussian_backward(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian,
+                       const state_t* z, double dlogp, real* dz, real* dmean, real* dlogs) {
     const auto& [layout, mean, logs] = gaussian;
     const GaussianView at{latents, layout};
     for_each_group(exec, latents.N, latents.rows, latents.C, BackwardLatent{at, mean, logs, z, dlogp, dz});
@@ -137,7 +137,7 @@ void gaussian_backward(const Exec& exec, const Latents& latents, const Gaussian&
                    BackwardParameters{at, mean, logs, z, dlogp, dmean, dlogs});
 }
 
-void gaussian_noise(const Exec& exec, const Latents& latents, std::uint64_t seed, std::uint64_t item0,
+void gaussian_noise(const Exec& exec, const LatentShape& latents, std::uint64_t seed, std::uint64_t item0,
                     std::uint64_t first, double temperature, state_t* z) {
     const index_t count = latents.rows * latents.C;
     for_each_row_channel(exec, latents.N, (count + 3) / 4, Noise{count, seed, item0, first, temperature, z});

@@ -7,7 +7,7 @@
 namespace glow::inline GLOW_REAL {
 
 // Latents of N images with `rows` pixels each: z[(n * rows + row) * z_stride + c], c < C.
-struct Latents {
+struct LatentShape {
     index_t N, rows, C;
     index_t z_stride;
 };
@@ -35,18 +35,18 @@ struct Gaussian {
 };
 
 // logp[n] += log-density of image n (nats). partial: group_scratch(N) doubles.
-void gaussian_log_density(const Exec& exec, const Latents& latents, const Gaussian& gaussian,
+void gaussian_log_density(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian,
                           const state_t* z, double* logp, double* partial);
 // z <- eps, and the inverse z <- mean + exp(logs) eps. In place.
-void gaussian_encode(const Exec& exec, const Latents& latents, const Gaussian& gaussian, state_t* z);
-void gaussian_decode(const Exec& exec, const Latents& latents, const Gaussian& gaussian, state_t* z);
+void gaussian_encode(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian, state_t* z);
+void gaussian_decode(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian, state_t* z);
 // dz = dL/dz (overwrites; layout of z); dmean, dlogs = dL/d parameters (overwrite; layout of the parameters,
 // summed over images if shared). dlogp = dL/dlogp, equal for every image.
-void gaussian_backward(const Exec& exec, const Latents& latents, const Gaussian& gaussian, const state_t* z,
-                       double dlogp, real* dz, real* dmean, real* dlogs);
+void gaussian_backward(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian,
+                       const state_t* z, double dlogp, real* dz, real* dmean, real* dlogs);
 // z[n] = temperature * standard normal numbers of Philox stream (seed, Purpose::sample, item0 + n), starting
 // at block `first`; rows * C numbers per image. Requires dense latents (z_stride == C).
-void gaussian_noise(const Exec& exec, const Latents& latents, std::uint64_t seed, std::uint64_t item0,
+void gaussian_noise(const Exec& exec, const LatentShape& latents, std::uint64_t seed, std::uint64_t item0,
                     std::uint64_t first, double temperature, state_t* z);
 
 }  // namespace glow::inline GLOW_REAL

@@ -8,7 +8,7 @@ namespace glow::inline GLOW_REAL {
 
 // Positions of latent (n, row, c) and of its parameters.
 struct GaussianView {
-    Latents latents;
+    LatentShape latents;
     GaussianLayout layout;
     GLOW_HD index_t z(index_t n, index_t row, index_t c) const {
         return (n * latents.rows + row) * latents.z_stride + c;

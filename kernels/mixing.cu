@@ -21,7 +21,7 @@ struct CastWithOne {
 struct AffineRowsTile {
     static constexpr const char* name = AffineRows::name;
     static constexpr int kThreads = 96, kBlocks = 4, kPhases = 3, kLoopPhases = 3;
-    static constexpr index_t kElements = kThreads * kSide * kSide;  // of a tile, at most
+    static constexpr index_t kElements = kThreads * kStrip * kStrip;  // of a tile, at most
     struct Locals {};
     RowTiles tiles;
     int C, line;
@@ -35,11 +35,11 @@ struct AffineRowsTile {
                 static_cast<int>(C),
                 static_cast<int>(staged_line<state_t>(C)),
                 packs_of<state_t>(C),
-                Divisor(tile_rows / kSide),
+                Divisor(tile_rows / kStrip),
                 f};
     }
     // A larger matrix would leave room for few blocks.
-    static bool fits(index_t C) { return C % kSide == 0 && shared_bytes(kSide, C) <= kMaxSharedBytes / 2; }
+    static bool fits(index_t C) { return C % kStrip == 0 && shared_bytes(kStrip, C) <= kMaxSharedBytes / 2; }
     static index_t shared_bytes(index_t tile_rows, index_t C) {
         return (C * (C + 1) + 3 * tile_rows * staged_line<state_t>(C)) *
                static_cast<index_t>(sizeof(state_t));
@@ -68,13 +68,14 @@ struct AffineRowsTile {
         wait_for_copies<1>();
     }
     GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
-        const int side = slots.quotient(at.thread), slot = at.thread - side * slots.divisor,
-                  c0 = side * kSide;
+        const int strip = slots.quotient(at.thread), slot = at.thread - strip * slots.divisor,
+                  c0 = strip * kStrip;
         if (c0 >= C) return;
-        double value[kSide][kSide];  // of rows slot, slot + slots, ...
-        affine_side({C, matrix(at), shift(at), nullptr}, xs(at, at.round) + slot * line, slots.divisor * line,
-                    c0, value);
-        for (int r = 0; r < kSide; ++r) store_side(value[r], ys(at) + (slot + r * slots.divisor) * line + c0);
+        double value[kStrip][kStrip];  // of rows slot, slot + slots, ...
+        affine_strips({C, matrix(at), shift(at), nullptr}, xs(at, at.round) + slot * line,
+                      slots.divisor * line, c0, value);
+        for (int r = 0; r < kStrip; ++r)
+            store_strip(value[r], ys(at) + (slot + r * slots.divisor) * line + c0);
     }
     GLOW_HD void run(Phase<2>, const BlockThread& at, Locals&) const {
         const index_t first = tiles.first_row(at.x, at.round);

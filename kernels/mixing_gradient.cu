@@ -105,24 +105,24 @@ struct ActnormGradient {
 // otherwise x is given), dx = M^T dy in place, and (dM, dc) = dy^T (x, 1).
 // A block holds the matrices in shared memory and processes one tile of rows after another; the next tile is
 // copied to shared memory while it computes. First, one half of the threads computes x and the other dx, each
-// thread kSide outputs of kSide rows; the results are staged, so that whole lines are written. Then each
-// thread adds outer products of kSide elements of dy and kSide of (x, 1) over every groups()th row. Finally
+// thread kStrip outputs of kStrip rows; the results are staged, so that whole lines are written. Then each
+// thread adds outer products of kStrip elements of dy and kStrip of (x, 1) over every groups()th row. Finally
 // the block writes its sums to partial [blocks, C + 1, C], by input.
 template <bool kInverse>
 struct MixingBackwardTile {
     static constexpr const char* name = kInverse ? "mixing_backward" : "mixing_gradient";
     static constexpr int kThreads = 192, kBlocks = 2, kPhases = 5, kLoopPhases = 3;
-    static constexpr index_t kElements = kThreads / 2 * kSide * kSide;  // of a tile, at most
-    static constexpr int kSumLine = kThreads + 1;                       // threads of a staged sum
-    static constexpr int kStates = kInverse ? 3 : 2;                    // staged tiles of states
+    static constexpr index_t kElements = kThreads / 2 * kStrip * kStrip;  // of a tile, at most
+    static constexpr int kSumLine = kThreads + 1;                         // threads of a staged sum
+    static constexpr int kStates = kInverse ? 3 : 2;                      // staged tiles of states
     struct Locals {
-        real sum[kSide][kSide];
+        real sum[kStrip][kStrip];
     };
     RowTiles tiles;
     int C, state_line, line;
     Divisor channels, packs, state_packs;  // of a row
     Divisor slots;                         // threads with the same outputs; rows of a thread are as far apart
-    Divisor in_sides, sides;               // kSide groups of (x, 1); the same times those of dy
+    Divisor in_strips, strips;             // kStrip groups of (x, 1); the same times those of dy
     AffineRows inverse;
     AffineRowsGradient gradient;
     const state_t* x;
@@ -132,7 +132,7 @@ struct MixingBackwardTile {
                                   real* partial) {
         const index_t tile_rows =
             tile_rows_of(rows.count, C, kElements, [&](index_t tile) { return shared_bytes(tile, C); });
-        const index_t sides = C / kSide;
+        const index_t strips = C / kStrip;
         return {RowTiles(rows.count, tile_rows, kBlocks * kMultiprocessors),
                 static_cast<int>(C),
                 static_cast<int>(staged_line<state_t>(C)),
@@ -140,9 +140,9 @@ struct MixingBackwardTile {
                 Divisor(C),
                 packs_of<real>(C),
                 packs_of<state_t>(C),
-                Divisor(tile_rows / kSide),
-                Divisor(sides + 1),
-                Divisor(sides * (sides + 1)),
+                Divisor(tile_rows / kStrip),
+                Divisor(strips + 1),
+                Divisor(strips * (strips + 1)),
                 {C, values.M_inverse, values.minus_bias, rows.h},
                 {C, values.M, rows.dh},
                 rows.x,
@@ -150,13 +150,13 @@ struct MixingBackwardTile {
     }
     // Rows of whole packs, and threads and shared memory for a block's sums and matrices.
     static bool fits(index_t C) {
-        return C % kSide == 0 && C / kSide * (C / kSide + 1) <= kThreads &&
-               shared_bytes(kSide, C) <= kMaxSharedBytes;
+        return C % kStrip == 0 && C / kStrip * (C / kStrip + 1) <= kThreads &&
+               shared_bytes(kStrip, C) <= kMaxSharedBytes;
     }
     static index_t shared_bytes(index_t tile_rows, index_t C) {
         const index_t states = (kInverse ? C * (C + 1) : 0) + kStates * tile_rows * staged_line<state_t>(C);
         const index_t reals = C * C + 4 * tile_rows * staged_line<real>(C);
-        const index_t sums = kSide * kSide * kSumLine;
+        const index_t sums = kStrip * kStrip * kSumLine;
         return std::max(
             states * static_cast<index_t>(sizeof(state_t)) + reals * static_cast<index_t>(sizeof(real)),
             sums * static_cast<index_t>(sizeof(real)));
@@ -186,7 +186,7 @@ struct MixingBackwardTile {
     GLOW_HD real* dxs(const BlockThread& at) const { return dys(at, 0) + 2 * tiles.tile_rows * line; }
     GLOW_HD real* rounded_xs(const BlockThread& at) const { return dxs(at) + tiles.tile_rows * line; }
 
-    GLOW_HD int groups() const { return kThreads / sides.divisor; }
+    GLOW_HD int groups() const { return kThreads / strips.divisor; }
     GLOW_HD int rounds(const BlockThread& at) const { return tiles.rounds(at.x); }
 
     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals& own) const {
@@ -202,13 +202,13 @@ struct MixingBackwardTile {
         commit_copies();
         if (at.round == 0) {
             stage_M(at);
-            for (int o = 0; o < kSide; ++o)
-                for (int i = 0; i < kSide; ++i) own.sum[o][i] = 0;
+            for (int o = 0; o < kStrip; ++o)
+                for (int i = 0; i < kStrip; ++i) own.sum[o][i] = 0;
         }
         wait_for_copies<1>();
     }
     GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
-        const int tasks = slots.divisor * (C / kSide);
+        const int tasks = slots.divisor * (C / kStrip);
         if (at.thread < tasks)
             compute_x(at, at.thread);
         else if (at.thread < 2 * tasks)
@@ -223,19 +223,19 @@ struct MixingBackwardTile {
         add_products(at, count, own);
     }
     GLOW_HD void run(Phase<3>, const BlockThread& at, Locals& own) const {
-        real* const sums = static_cast<real*>(at.shared) + at.thread;  // [kSide, kSide, kSumLine]
-        for (int o = 0; o < kSide; ++o)
-            for (int i = 0; i < kSide; ++i) sums[(o * kSide + i) * kSumLine] = own.sum[o][i];
+        real* const sums = static_cast<real*>(at.shared) + at.thread;  // [kStrip, kStrip, kSumLine]
+        for (int o = 0; o < kStrip; ++o)
+            for (int i = 0; i < kStrip; ++i) sums[(o * kStrip + i) * kSumLine] = own.sum[o][i];
     }
     GLOW_HD void run(Phase<4>, const BlockThread& at, Locals&) const {
         const real* const sums = static_cast<const real*>(at.shared);
         real* const to = partial + index_t{at.x} * C * (C + 1);
         for (int k = at.thread; k < C * (C + 1); k += kThreads) {
             const int i = channels.quotient(k), o = k - i * C;
-            const int side = o / kSide * in_sides.divisor + i / kSide;
-            const real* const from = sums + (o % kSide * kSide + i % kSide) * kSumLine + side;
+            const int strip = o / kStrip * in_strips.divisor + i / kStrip;
+            const real* const from = sums + (o % kStrip * kStrip + i % kStrip) * kSumLine + strip;
             double total = 0;
-            for (int g = 0; g < groups(); ++g) total += from[g * sides.divisor];
+            for (int g = 0; g < groups(); ++g) total += from[g * strips.divisor];
             to[k] = static_cast<real>(total);
         }
     }
@@ -260,56 +260,58 @@ struct MixingBackwardTile {
     }
 
     GLOW_HD void compute_x(const BlockThread& at, int task) const {
-        const int side = slots.quotient(task), slot = task - side * slots.divisor, c0 = side * kSide;
+        const int strip = slots.quotient(task), slot = task - strip * slots.divisor, c0 = strip * kStrip;
         const state_t* const row = ys(at, at.round) + slot * state_line;
-        double value[kSide][kSide];  // of rows slot, slot + slots, ...
+        double value[kStrip][kStrip];  // of rows slot, slot + slots, ...
         if constexpr (kInverse) {
-            affine_side({C, M_inverse(at), minus_bias(at), nullptr}, row, slots.divisor * state_line, c0,
-                        value);
-            for (int r = 0; r < kSide; ++r)
-                store_side(value[r], xs(at) + (slot + r * slots.divisor) * state_line + c0);
+            affine_strips({C, M_inverse(at), minus_bias(at), nullptr}, row, slots.divisor * state_line, c0,
+                          value);
+            for (int r = 0; r < kStrip; ++r)
+                store_strip(value[r], xs(at) + (slot + r * slots.divisor) * state_line + c0);
         } else {
-            for (int r = 0; r < kSide; ++r) load_side(row + r * slots.divisor * state_line + c0, value[r]);
+            for (int r = 0; r < kStrip; ++r) load_strip(row + r * slots.divisor * state_line + c0, value[r]);
         }
-        for (int r = 0; r < kSide; ++r) {
-            real rounded[kSide];
-            for (int o = 0; o < kSide; ++o) rounded[o] = round_state<real>(value[r][o]);
-            store_side(rounded, rounded_xs(at) + (slot + r * slots.divisor) * line + c0);
+        for (int r = 0; r < kStrip; ++r) {
+            real rounded[kStrip];
+            for (int o = 0; o < kStrip; ++o) rounded[o] = round_state<real>(value[r][o]);
+            store_strip(rounded, rounded_xs(at) + (slot + r * slots.divisor) * line + c0);
         }
     }
     GLOW_HD void compute_dx(const BlockThread& at, int task) const {
-        const int side = slots.quotient(task), slot = task - side * slots.divisor, c0 = side * kSide;
+        const int strip = slots.quotient(task), slot = task - strip * slots.divisor, c0 = strip * kStrip;
         const real* const dy = dys(at, at.round) + slot * line;
         const real* const m = M(at) + c0;
         const int step = slots.divisor * line;
         constexpr int kPack = static_cast<int>(Pack<real>::kSize);
-        real sum[kSide][kSide] = {};
+        real sum[kStrip][kStrip] = {};
         for (int o = 0; o < C; o += kPack) {
-            Pack<real> d[kSide];
-            for (int r = 0; r < kSide; ++r) d[r] = load_pack(dy + r * step + o);
+            Pack<real> d[kStrip];
+            for (int r = 0; r < kStrip; ++r) d[r] = load_pack(dy + r * step + o);
             for (int j = 0; j < kPack; ++j) {
-                real ms[kSide];
-                load_side(m + (o + j) * C, ms);
-                for (int r = 0; r < kSide; ++r)
-                    for (int i = 0; i < kSide; ++i) sum[r][i] = multiply_add(ms[i], d[r].value[j], sum[r][i]);
+                real ms[kStrip];
+                load_strip(m + (o + j) * C, ms);
+                for (int r = 0; r < kStrip; ++r)
+                    for (int i = 0; i < kStrip; ++i)
+                        sum[r][i] = multiply_add(ms[i], d[r].value[j], sum[r][i]);
             }
         }
-        for (int r = 0; r < kSide; ++r) store_side(sum[r], dxs(at) + (slot + r * slots.divisor) * line + c0);
+        for (int r = 0; r < kStrip; ++r)
+            store_strip(sum[r], dxs(at) + (slot + r * slots.divisor) * line + c0);
     }
     GLOW_HD void add_products(const BlockThread& at, int count, Locals& own) const {
-        const int group = sides.quotient(at.thread), side = at.thread - group * sides.divisor;
-        const int out_side = in_sides.quotient(side), in_side = side - out_side * in_sides.divisor;
+        const int group = strips.quotient(at.thread), strip = at.thread - group * strips.divisor;
+        const int out_strip = in_strips.quotient(strip), in_strip = strip - out_strip * in_strips.divisor;
         if (group >= groups()) return;
-        const bool of_x = in_side * kSide < C;  // otherwise of the 1
-        const real* const dy = dys(at, at.round) + out_side * kSide;
-        const real* const input = rounded_xs(at) + (of_x ? in_side * kSide : 0);
+        const bool of_x = in_strip * kStrip < C;  // otherwise of the 1
+        const real* const dy = dys(at, at.round) + out_strip * kStrip;
+        const real* const input = rounded_xs(at) + (of_x ? in_strip * kStrip : 0);
         for (int r = group; r < count; r += groups()) {
-            real d[kSide], v[kSide];
-            load_side(dy + r * line, d);
-            load_side(input + r * line, v);
-            for (int i = 0; i < kSide; ++i) v[i] = of_x ? v[i] : i == 0 ? real{1} : real{0};
-            for (int o = 0; o < kSide; ++o)
-                for (int i = 0; i < kSide; ++i) own.sum[o][i] += d[o] * v[i];
+            real d[kStrip], v[kStrip];
+            load_strip(dy + r * line, d);
+            load_strip(input + r * line, v);
+            for (int i = 0; i < kStrip; ++i) v[i] = of_x ? v[i] : i == 0 ? real{1} : real{0};
+            for (int o = 0; o < kStrip; ++o)
+                for (int i = 0; i < kStrip; ++i) own.sum[o][i] += d[o] * v[i];
         }
     }
 };
@@ -320,8 +322,8 @@ struct MixingBackwardTile {
 struct MixingFinish {
     static constexpr const char* name = "mixing_finish";
     static constexpr int kThreads = 768, kBlocks = 1, kPhases = 4, kAhead = 16;
-    static constexpr int kMaxSplits = 16;  // of the parts
-    static constexpr int kFold = 8;        // threads that add up the actnorm's sums
+    static constexpr int kMaxSplits = 16;    // of the parts
+    static constexpr int kFinalThreads = 8;  // threads that add up the actnorm's sums
     struct Locals {
         double W, W_inverse, scale;
         real dW, dbias, dlogs, bias, logs;
@@ -351,9 +353,10 @@ struct MixingFinish {
     BlockGrid grid() const {
         return {C, 1,
                 (splits * outputs.divisor + 3 * C) * static_cast<index_t>(sizeof(double)) +
-                    kFold * static_cast<index_t>(sizeof(ActnormSums))};
+                    kFinalThreads * static_cast<index_t>(sizeof(ActnormSums))};
     }
-    // Shared memory: sums of the splits [splits, 2 C]; dM [C] and dc [C]; W [C]; the actnorm's sums [kFold].
+    // Shared memory: sums of the splits [splits, 2 C]; dM [C] and dc [C]; W [C]; the actnorm's sums
+    // [kFinalThreads].
     GLOW_HD static double* sums(const BlockThread& at) { return static_cast<double*>(at.shared); }
     GLOW_HD double* dM(const BlockThread& at) const { return sums(at) + splits * outputs.divisor; }
     GLOW_HD double* column_of_W(const BlockThread& at) const { return dM(at) + 2 * C; }
@@ -405,16 +408,16 @@ struct MixingFinish {
             gradients.dW[o * C + i] = own.dW + static_cast<real>(G + dlogdet * own.W_inverse);
         }
         const int fold = at.thread - kThreads / 2;  // other warps than those with dW
-        if (fold < 0 || fold >= kFold) return;
+        if (fold < 0 || fold >= kFinalThreads) return;
         ActnormSums total;
-        for (int c = fold; c < C; c += kFold)
+        for (int c = fold; c < C; c += kFinalThreads)
             total.add(dM(at)[c], dM(at)[C + c], own.bias, column_of_W(at)[c]);
         actnorm_sums(at)[fold] = total;
     }
     GLOW_HD void run(Phase<3>, const BlockThread& at, Locals& own) const {
         if (at.thread > 0) return;
         ActnormSums total;
-        for (int fold = 0; fold < kFold; ++fold) total.add(actnorm_sums(at)[fold]);
+        for (int fold = 0; fold < kFinalThreads; ++fold) total.add(actnorm_sums(at)[fold]);
         gradients.actnorm.bias[at.x] = own.dbias + total.bias_gradient(own.scale);
         gradients.actnorm.logs[at.x] = own.dlogs + total.logs_gradient(own.scale, dlogdet);
     }

@@ -31,7 +31,7 @@ int output_parts(index_t rows, index_t width) {
 }
 
 // Adds the parts, in a fixed order.
-struct FoldParts {
+struct SumPartials {
     static constexpr const char* name = "narrow_conv_backward_sums";
     static constexpr int kAhead = 8;
     index_t size, weights;  // of a part; of these, the first are weights
@@ -445,7 +445,7 @@ void output_conv_backward(const Exec& exec, const OutputConvBackward& p, real* s
     }
     const index_t weights = p.taps * p.width, size = weights + p.width;
     for_each(exec, size,
-             FoldParts{size, weights, p.rows > 0 ? parts : 0, scratch, p.accumulate, p.dweight, p.dbias});
+             SumPartials{size, weights, p.rows > 0 ? parts : 0, scratch, p.accumulate, p.dweight, p.dbias});
 }
 
 void input_conv_backward(const Exec& exec, const InputConvBackward& p, real* scratch) {
@@ -467,7 +467,7 @@ void input_conv_backward(const Exec& exec, const InputConvBackward& p, real* scr
     }
     const index_t size = p.columns * p.width;
     for_each(exec, size,
-             FoldParts{size, size, p.rows > 0 ? parts : 0, scratch, p.accumulate, p.dweight, nullptr});
+             SumPartials{size, size, p.rows > 0 ? parts : 0, scratch, p.accumulate, p.dweight, nullptr});
 }
 
 }  // namespace glow::inline GLOW_REAL

@@ -133,8 +133,8 @@ struct ColumnSums {
 // Second stage, finish(column, sums over all parts): kSplit threads per sum, each with kAhead loads in
 // flight. partial: [parts, kSums, channels].
 template <int kSums, class Finish>
-struct FoldColumns {
-    static constexpr const char* name = "fold_columns";
+struct FinishColumns {
+    static constexpr const char* name = "finish_columns";
     static constexpr int kThreads = 256, kBlocks = 1, kPhases = 2, kSplit = 8, kAhead = 8;
     static constexpr int kColumns = kThreads / (kSplit * kSums) > 0 ? kThreads / (kSplit * kSums)
                                                                     : 1;  // of a block
@@ -180,9 +180,9 @@ struct FoldColumns {
 };
 
 template <int kSums, class Finish>
-void fold_columns(const Exec& exec, index_t parts, index_t channels, const double* partial,
-                  const Finish& finish) {
-    const FoldColumns<kSums, Finish> fold{parts, channels, partial, finish};
+void finish_columns(const Exec& exec, index_t parts, index_t channels, const double* partial,
+                    const Finish& finish) {
+    const FinishColumns<kSums, Finish> fold{parts, channels, partial, finish};
     run_blocks(exec, fold.grid(), fold);
 }
 
@@ -221,7 +221,7 @@ void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t chann
                    Finish finish) {
     if (groups <= 0) return;
     begin_launch(exec, f, groups * rows * channels);
-    if (!begin_launch(exec, "fold_groups")) return;
+    if (!begin_launch(exec, "finish_groups")) return;
 #if defined(__CUDACC__)
     if (exec.device == Device::cuda) {
         const dim3 grid(static_cast<unsigned>(kGroupParts),
@@ -262,7 +262,7 @@ void sum_columns(const Exec& exec, index_t rows, index_t channels, double* parti
         while (lanes < ColumnSums<F>::kMaxLanes && lanes < channels) lanes *= 2;
         const ColumnSums<F> sums{rows, channels, lanes, partial, f};
         run_blocks(exec, {(channels + lanes - 1) / lanes, kColumnParts, sums.shared_bytes()}, sums);
-        return fold_columns<kSums>(exec, kColumnParts, channels, partial, finish);
+        return finish_columns<kSums>(exec, kColumnParts, channels, partial, finish);
     }
     if (!begin_launch(exec, f, rows * channels)) return;
     using Sum = typename F::Sum;

@@ -1,5 +1,5 @@
 // Tiles of rows in shared memory, for the mixings on a GPU: copied in and out 16 bytes at a time, and
-// multiplied by a matrix. A row has whole packs; a thread computes kSide columns of kSide rows.
+// multiplied by a matrix. A row has whole packs; a thread computes kStrip columns of kStrip rows.
 #pragma once
 
 #include "kernels/affine_rows.cuh"
@@ -9,7 +9,7 @@
 
 namespace glow::inline GLOW_REAL {
 
-inline constexpr int kSide = 4;
+inline constexpr int kStrip = 4;
 
 // Elements of a staged row: an odd number of packs, so that a column of successive rows spreads over the
 // banks.
@@ -48,17 +48,17 @@ GLOW_HD inline void stage_values(int thread, int count, const T* from, T* to) {
 }
 
 template <class T>
-GLOW_HD inline void load_side(const T* from, T* value) {
+GLOW_HD inline void load_strip(const T* from, T* value) {
     constexpr int kSize = static_cast<int>(Pack<T>::kSize);
-    for (int k = 0; k < kSide; k += kSize) {
+    for (int k = 0; k < kStrip; k += kSize) {
         const Pack<T> pack = load_pack(from + k);
         for (int j = 0; j < kSize; ++j) value[k + j] = pack.value[j];
     }
 }
 template <class T>
-GLOW_HD inline void store_side(const T* value, T* to) {
+GLOW_HD inline void store_strip(const T* value, T* to) {
     constexpr int kSize = static_cast<int>(Pack<T>::kSize);
-    for (int k = 0; k < kSide; k += kSize) {
+    for (int k = 0; k < kStrip; k += kSize) {
         Pack<T> pack;
         for (int j = 0; j < kSize; ++j) pack.value[j] = value[k + j];
         store_pack(pack, to + k);
@@ -67,26 +67,26 @@ GLOW_HD inline void store_side(const T* value, T* to) {
 
 // value[r][o] = result of column c0 + o of the row at `row + r * step`. rows.M and rows.shift are in shared
 // memory.
-GLOW_HD inline void affine_side(const AffineRows& rows, const state_t* row, int step, int c0,
-                                double (&value)[kSide][kSide]) {
+GLOW_HD inline void affine_strips(const AffineRows& rows, const state_t* row, int step, int c0,
+                                  double (&value)[kStrip][kStrip]) {
     constexpr int kPack = static_cast<int>(Pack<double>::kSize);
     const auto C = static_cast<int>(rows.C);
     const double* const M = rows.M + c0 * C;
-    for (int r = 0; r < kSide; ++r)
-        for (int o = 0; o < kSide; ++o) value[r][o] = 0;
+    for (int r = 0; r < kStrip; ++r)
+        for (int o = 0; o < kStrip; ++o) value[r][o] = 0;
     for (int i = 0; i < C; i += kPack) {
-        double m[kPack][kSide], x[kPack][kSide];
-        for (int k = 0; k < kSide; ++k) {
+        double m[kPack][kStrip], x[kPack][kStrip];
+        for (int k = 0; k < kStrip; ++k) {
             const Pack<double> coefficients = load_pack(M + k * C + i);
             const Pack<double> inputs = load_pack(row + k * step + i);
             for (int j = 0; j < kPack; ++j) m[j][k] = coefficients.value[j], x[j][k] = inputs.value[j];
         }
         for (int j = 0; j < kPack; ++j)
-            for (int r = 0; r < kSide; ++r)
-                for (int o = 0; o < kSide; ++o) value[r][o] = multiply_add(m[j][o], x[j][r], value[r][o]);
+            for (int r = 0; r < kStrip; ++r)
+                for (int o = 0; o < kStrip; ++o) value[r][o] = multiply_add(m[j][o], x[j][r], value[r][o]);
     }
-    for (int r = 0; r < kSide; ++r)
-        for (int o = 0; o < kSide; ++o) value[r][o] = rows.result(c0 + o, value[r][o]);
+    for (int r = 0; r < kStrip; ++r)
+        for (int o = 0; o < kStrip; ++o) value[r][o] = rows.result(c0 + o, value[r][o]);
 }
 
 // Rows per tile: the largest power of two that `elements` and shared memory allow, or less if most
@@ -95,7 +95,7 @@ template <class SharedBytes>
 index_t tile_rows_of(index_t rows, index_t C, index_t elements, SharedBytes shared_bytes) {
     constexpr index_t kMost = 256, kFew = 16, kTiles = 128;
     index_t tile = kMost;
-    while (tile > kSide && (tile * C > elements || shared_bytes(tile) > kMaxSharedBytes)) tile /= 2;
+    while (tile > kStrip && (tile * C > elements || shared_bytes(tile) > kMaxSharedBytes)) tile /= 2;
     while (tile > kFew && tile * kTiles > rows) tile /= 2;
     return tile;
 }

@@ -50,7 +50,7 @@ GLOW_HD inline double across(double x) {
 
 template <class Map>
 struct SaveRoundings {
-    static constexpr const char* name = "keep_roundings";
+    static constexpr const char* name = "save_roundings";
     index_t rows, C;
     const state_t* h;
     std::uint64_t* words;
@@ -104,7 +104,7 @@ struct RestoreRoundings {
 };
 
 struct SaveFloat {
-    static constexpr const char* name = "keep_float";
+    static constexpr const char* name = "save_float";
     const state_t* from;
     float* to;
     GLOW_HD void operator()(index_t i) const { to[i] = round_state<float>(from[i]); }

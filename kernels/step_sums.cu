@@ -35,7 +35,7 @@ struct Raise {
 
 }  // namespace
 
-void add_step_sums(const Exec& exec, index_t N, const ImageScores& images, StepSums* sums, double* partial) {
+void add_step_sums(const Exec& exec, index_t N, const PassResults& images, StepSums* sums, double* partial) {
     reduce_groups(exec, 1, 1, N, partial, LogDensity{images.logdet, images.prior}, Add{&sums->log_density});
     if (images.bits_y != nullptr)
         reduce_groups(exec, 1, 1, N, partial, Values{images.bits_y}, Add{&sums->bits_y});

@@ -16,7 +16,7 @@ struct StepSums {
 inline constexpr index_t kStepSums = sizeof(StepSums) / sizeof(double);
 
 // Results of a pass, [N] each.
-struct ImageScores {
+struct PassResults {
     const double *logdet, *prior;    // nats
     const double *bits_y, *error_y;  // nullptr without a classifier
     const double* difference;        // largest |reconstructed x - x|
@@ -24,6 +24,6 @@ struct ImageScores {
 
 // Adds N images to sums. drift becomes the maximum (inf if not a number); `squares` is unchanged. partial:
 // group_scratch(1) doubles.
-void add_step_sums(const Exec& exec, index_t N, const ImageScores& images, StepSums* sums, double* partial);
+void add_step_sums(const Exec& exec, index_t N, const PassResults& images, StepSums* sums, double* partial);
 
 }  // namespace glow::inline GLOW_REAL

@@ -16,12 +16,12 @@ void DerivedWeights::wait(const Context& context) {
     pending_ = false;
 }
 
-const Glow::Conditioning& DerivedWeights::check(const Context& context) {
+const Glow::MixingCheck& DerivedWeights::check(const Context& context) {
     wait(context);
-    if (!checked_) conditioning_ = glow_.conditioning(context);
+    if (!checked_) mixings_ = glow_.check_mixings(context);
     checked_ = true;
-    if (!conditioning_.bad_layer.empty()) invalidate();
-    return conditioning_;
+    if (!mixings_.bad_layer.empty()) invalidate();
+    return mixings_;
 }
 
 }  // namespace glow::inline GLOW_REAL

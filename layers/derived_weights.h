@@ -18,7 +18,7 @@ class DerivedWeights {
 
     // Returns the conditioning of the mixings W; waits for the device. After a singular W the derived values
     // are unusable, and the next update() derives again.
-    const Glow::Conditioning& check(const Context& context);
+    const Glow::MixingCheck& check(const Context& context);
 
     // Call after changing the parameters.
     void invalidate() { params_ = nullptr; }
@@ -27,8 +27,8 @@ class DerivedWeights {
     Glow& glow_;
     real* params_ = nullptr;  // parameters of the current derived values
     bool pending_ = false;    // the second half of derive() has not started
-    bool checked_ = false;    // conditioning_ belongs to params_
-    Glow::Conditioning conditioning_;
+    bool checked_ = false;    // mixings_ belongs to params_
+    Glow::MixingCheck mixings_;
 };
 
 }  // namespace glow::inline GLOW_REAL

@@ -8,8 +8,8 @@
 
 namespace glow::inline GLOW_REAL {
 
-Glow::Glow(const ModelConfig& config, const Execution& execution)
-    : config_(config), precision_(execution.precision), fold_ahead_(execution.fold_ahead) {
+Glow::Glow(const ModelConfig& config, const NetworkSettings& settings)
+    : config_(config), precision_(settings.precision), prefold_weights_(settings.prefold_weights) {
     check(config);
     // Groups the tensors added since the previous call into a block.
     auto add_block = [this, begin = index_t{0}](index_t level, index_t step) mutable {
@@ -18,28 +18,28 @@ Glow::Glow(const ModelConfig& config, const Execution& execution)
     };
     // The dequantizer's parameters come first, because backward reaches them last.
     if (config.dequant_depth > 0) {
-        dequantizer_.emplace(config, execution.precision, execution.tile, parameters_);
+        dequantizer_.emplace(config, settings.precision, settings.tile, parameters_);
         add_block(-1, -1);
-        parameters_.set_apart();
+        parameters_.begin_separate_stream();
     }
     for (index_t l = 0; l < config.levels; ++l) {
         const Shape shape = level_shape(config, l);
         Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, std::nullopt};
         const std::string name = "level" + std::to_string(l);
         const Engine engine =
-            execution.engines.empty() ? Engine::products : execution.engines.at(static_cast<std::size_t>(l));
+            settings.engines.empty() ? Engine::products : settings.engines.at(static_cast<std::size_t>(l));
         for (index_t k = 0; k < config.depth; ++k) {
             const std::string step = name + "/step" + std::to_string(k);
             level.steps.push_back(
                 std::make_unique<Step>(Step{ActnormMixing(shape, config.permutation, step, parameters_),
-                                            Coupling(coupling_options(config), shape, execution.precision,
-                                                     engine, execution.tile, step, parameters_),
+                                            Coupling(coupling_options(config), shape, settings.precision,
+                                                     engine, settings.tile, step, parameters_),
                                             step}));
             add_block(l, k);
             level.mixings.push_back(&level.steps.back()->mixing);
         }
         if (l + 1 < config.levels) {
-            level.split.emplace(config, shape, execution.tile, name + "/split", parameters_);
+            level.split.emplace(config, shape, settings.tile, name + "/split", parameters_);
             add_block(l, -1);
         }
         levels_.push_back(std::move(level));
@@ -64,7 +64,7 @@ void Glow::allocate(Arena& derived) {
         ActnormMixing::allocate(levels_[l].mixings, derived,
                                 conditions_ + static_cast<index_t>(l) * config_.depth);
     if (dequantizer_) dequantizer_->allocate(derived, conditions_ + config_.levels * config_.depth);
-    if (fold_ahead_) allocate_folded(derived);
+    if (prefold_weights_) allocate_folded(derived);
     top_->allocate(derived);
 }
 
@@ -109,8 +109,8 @@ std::string Glow::conditioned_layer(index_t i) const {
     return "level" + std::to_string(i / config_.depth) + "/step" + std::to_string(i % config_.depth);
 }
 
-Glow::Conditioning Glow::conditioning(const Context& context) const {
-    Conditioning found;
+Glow::MixingCheck Glow::check_mixings(const Context& context) const {
+    MixingCheck found;
     const std::vector<double> conditions = context.to_host(conditions_, mixing_steps());
     index_t worst = 0;
     for (index_t i = 0; i < std::ssize(conditions); ++i) {

@@ -19,15 +19,15 @@
 
 namespace glow::inline GLOW_REAL {
 
-// Execution settings; they do not change the mathematics.
-struct Execution {
+// How the coupling networks are computed; does not change the mathematics.
+struct NetworkSettings {
     Precision precision = Precision::fp32;  // of the coupling networks
     index_t tile = 0;                       // images per coupling-network tile; 0: images_per_tile()
     std::vector<Engine> engines = {};       // one per level; empty: matrix products everywhere
     // For GPUs: fold the actnorms of all coupling networks into their convolution weights at once, round the
     // results to the networks' precision and keep them, an extra copy of the model.
     // This saves about 2,000 small kernels per training step.
-    bool fold_ahead = false;
+    bool prefold_weights = false;
 };
 
 // A contiguous range of Parameters' flat arrays whose gradients backward completes together: the tensors of
@@ -54,7 +54,7 @@ class GradientHook {
 class Glow {
   public:
     // Throws InputError for an inconsistent config.
-    Glow(const ModelConfig& config, const Execution& execution);
+    Glow(const ModelConfig& config, const NetworkSettings& settings);
     Glow(const Glow&) = delete;
     Glow& operator=(const Glow&) = delete;
 
@@ -78,16 +78,16 @@ class Glow {
     void start_deriving(const Context& context);
     void finish_deriving(const Context& context);
     // Result of derive(). Waits for the device.
-    struct Conditioning {
+    struct MixingCheck {
         double max_condition = 0;  // largest condition number of W: norm1(W) norm1(W^-1)
         std::string worst_layer;   // the step with this condition number
         // The first step with a singular W or a non-finite value; empty if there is none.
         std::string bad_layer;
     };
-    Conditioning conditioning(const Context& context) const;
-    Conditioning derive_and_check(const Context& context) {
+    MixingCheck check_mixings(const Context& context) const;
+    MixingCheck derive_and_check(const Context& context) {
         derive(context);
-        return conditioning(context);
+        return check_mixings(context);
     }
     // Log-determinants shared by all images, in nats per image; valid after derive().
     struct ConstantLogdets {
@@ -213,12 +213,12 @@ class Glow {
 
     ModelConfig config_;
     Precision precision_;
-    bool fold_ahead_;
+    bool prefold_weights_;
     Parameters parameters_;
     std::optional<Dequantizer> dequantizer_;
     std::vector<Level> levels_;
     std::optional<TopPrior> top_;
-    FoldedWeights folded_;                  // of all coupling networks, if fold_ahead_
+    FoldedWeights folded_;                  // of all coupling networks, if prefold_weights_
     std::optional<Classifier> classifier_;  // --weight-y
     std::vector<ParameterBlock> blocks_;    // from the top down
     // Condition numbers of W: [L * K], then the dequantizer's; in device memory.

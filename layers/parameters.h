@@ -70,7 +70,7 @@ class Parameters {
 
     // Initializes the tensors added so far from random numbers of their own, so that the tensors added later
     // get the same initial values as in a model without them.
-    void set_apart() { apart_ = tensors_.size(); }
+    void begin_separate_stream() { apart_ = tensors_.size(); }
 
     // Elements of the flat array, including gaps.
     index_t size() const { return size_; }

@@ -31,7 +31,7 @@ class TopPrior {
     void predict(const Context& context, index_t N, const std::int32_t* labels, real* out) const;
 
   private:
-    Latents latents(const Flow& flow) const { return {flow.N, shape_.pixels(), shape_.C, shape_.C}; }
+    LatentShape latents(const Flow& flow) const { return {flow.N, shape_.pixels(), shape_.C, shape_.C}; }
     // The map of every image: shared, or one per image in the workspace.
     struct Map {
         const real *mean, *logs;

@@ -67,7 +67,7 @@ void Split::forward(const Context& context, Flow& flow) {
     const Trace trace(name_);
     const index_t C = shape_.C;
     with_prediction(context, flow.N, flow.h, C, [&](index_t n, index_t images, const real* out, const real*) {
-        const Latents b{images, shape_.pixels(), C / 2, C};
+        const LatentShape b{images, shape_.pixels(), C / 2, C};
         gaussian_log_density(context.exec, b, {interleaved_gaussian(C / 2), out, out + 1},
                              flow.h + n * shape_.size() + C / 2, flow.prior + n,
                              context.workspace.take<double>(group_scratch(images)));
@@ -99,7 +99,7 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
     real* const dfolded = arena.take<real>(C * columns.stride);
     with_prediction(context, flow.N, flow.h, C,
                     [&](index_t n, index_t images, const real* out, const real* folded) {
-                        const Latents b{images, shape_.pixels(), C / 2, C};
+                        const LatentShape b{images, shape_.pixels(), C / 2, C};
                         const state_t* const h = flow.h + n * shape_.size();
                         real* const dh = gradient.dh + n * shape_.size();
                         real* const dout = arena.take<real>(images * shape_.size());

@@ -307,7 +307,7 @@ class Model {
         return images;
     }
     static Shape latent_shape(const ModelConfig& model, index_t level) {
-        for (const LatentPart& part : latent_parts(model))
+        for (const LatentLevel& part : latent_levels(model))
             if (part.level == level) return part.shape;
         return {};
     }

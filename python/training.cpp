@@ -71,7 +71,7 @@ Training::Training(std::vector<std::string> arguments)
     // The program may change its folder during the run.
     for (auto* const name : {&request_->options.data, &request_->init_from, &request_->resume_from})
         if (!name->empty()) *name = absolute_name(*name);
-    request_->say = [this](const std::string& line) { push({"message", line, ""}); };
+    request_->info = [this](const std::string& line) { push({"message", line, ""}); };
     request_->warn = [this](const std::string& line) { push({"warning", line, ""}); };
     request_->metrics = [this](const std::string& columns, const std::string& cells) {
         push({"metrics", cells, columns});
@@ -81,7 +81,7 @@ Training::Training(std::vector<std::string> arguments)
         return stopping_;
     };
     if (!request_->mistaken_out.empty()) request_->warn(request_->mistaken_out);
-    if (!request_->moved_data.empty()) request_->say(request_->moved_data);
+    if (!request_->moved_data.empty()) request_->info(request_->moved_data);
     if (!request_->unused_preset.empty()) request_->warn(request_->unused_preset);
     thread_ = thread_without_signals([this] { run(); });
 }

@@ -63,8 +63,8 @@ Backend Backend::for_plans(Device device, int threads, Communicator* communicato
 
 void Backend::open_libraries(Device device, int threads, Communicator* communicator,
                              ThreadCount (*count_threads)(int, int)) {
-    if (communicator == nullptr) alone_ = std::make_unique<Communicator>();
-    communicator_ = communicator != nullptr ? communicator : alone_.get();
+    if (communicator == nullptr) single_process_ = std::make_unique<Communicator>();
+    communicator_ = communicator != nullptr ? communicator : single_process_.get();
     threads_ = count_threads(threads, communicator_->group().local_size);
     exec_ = {device, threads_.used, stream_ != nullptr ? cuda::native_handle(*stream_) : nullptr};
     // A plan is for a GPU that has everything.

@@ -106,7 +106,7 @@ class Backend {
     std::unique_ptr<Blas> blas_;
     std::unique_ptr<Solver> solver_;
     std::unique_ptr<Conv> conv_;
-    std::unique_ptr<Communicator> alone_;
+    std::unique_ptr<Communicator> single_process_;
     Communicator* communicator_;
 };
 

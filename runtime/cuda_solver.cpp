@@ -19,13 +19,13 @@ namespace {
 
 class CudaSolver : public Solver {
   public:
-    explicit CudaSolver(const Exec& exec) : side_(exec), host_(make_cpu_solver()) {}
+    explicit CudaSolver(const Exec& exec) : forked_(exec), host_(make_cpu_solver()) {}
 
     void invert(index_t count, index_t n, const double* W, double* inverse, double* log_abs_det,
                 double* condition) override {
-        side_.fork();
+        forked_.fork();
         open();
-        const Exec& exec = side_.exec();
+        const Exec& exec = forked_.exec();
         Scratch& s = scratch_of(count, n);
         copy(exec, count * n * n, W, s.lu);
         if (is_batched(n))
@@ -36,7 +36,7 @@ class CudaSolver : public Solver {
         condition_numbers(exec, count, n, {W, inverse, s.failed, s.failed_too}, condition, s.partial);
     }
 
-    void finish() override { side_.join(); }
+    void finish() override { forked_.join(); }
 
     // Initial values are computed on the host, so that they are equal on every device.
     void orthogonalize(index_t n, double* matrix) override { host_->orthogonalize(n, matrix); }
@@ -60,7 +60,7 @@ class CudaSolver : public Solver {
 
     void open() {
         if (blas_) return;
-        const auto stream = static_cast<cudaStream_t>(side_.exec().stream);
+        const auto stream = static_cast<cudaStream_t>(forked_.exec().stream);
         GLOW_CUDA(cublasCreate(blas_.out()));
         GLOW_CUDA(cublasSetStream(blas_, stream));
         GLOW_CUDA(cusolverDnCreate(solver_.out()));
@@ -100,8 +100,8 @@ class CudaSolver : public Solver {
 
     void invert_together(index_t count, index_t n, Scratch& s, double* inverse) {
         const int order = static_cast<int>(n), matrices = static_cast<int>(count);
-        row_pointers(side_.exec(), count, n * n, s.lu, s.lu_rows);
-        row_pointers(side_.exec(), count, n * n, inverse, s.inverse_rows);
+        row_pointers(forked_.exec(), count, n * n, s.lu, s.lu_rows);
+        row_pointers(forked_.exec(), count, n * n, inverse, s.inverse_rows);
         GLOW_CUDA(cublasDgetrfBatched(blas_, order, s.lu_rows, order, s.pivots, s.failed, matrices));
         GLOW_CUDA(cublasDgetriBatched(blas_, order, s.lu_rows, order, s.pivots, s.inverse_rows, order,
                                       s.failed_too, matrices));
@@ -110,14 +110,14 @@ class CudaSolver : public Solver {
     // W^-1 solves W^T X = 1.
     void invert_one(index_t n, index_t k, Scratch& s, double* inverse) {
         double* const lu = s.lu + k * n * n;
-        identity(side_.exec(), n, inverse);
+        identity(forked_.exec(), n, inverse);
         GLOW_CUDA(cusolverDnXgetrf(solver_, options_, n, n, CUDA_R_64F, lu, n, s.wide_pivots, CUDA_R_64F,
                                    s.work, s.work_bytes, s.host.data(), s.host.size(), s.failed + k));
         GLOW_CUDA(cusolverDnXgetrs(solver_, options_, CUBLAS_OP_N, n, n, CUDA_R_64F, lu, n, s.wide_pivots,
                                    CUDA_R_64F, inverse, n, s.failed_too + k));
     }
 
-    ForkedStream side_;  // outlives the libraries
+    ForkedStream forked_;  // outlives the libraries
     std::unique_ptr<Solver> host_;
     BlasHandle blas_;
     SolverHandle solver_;

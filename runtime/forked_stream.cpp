@@ -8,13 +8,13 @@ void ForkedStream::fork() {
         stream_ = cuda::open_concurrent_stream();
         forked_ = cuda::open_event();
         joined_ = cuda::open_event();
-        side_.stream = cuda::native_handle(*stream_);
+        forked_exec_.stream = cuda::native_handle(*stream_);
     }
-    cuda::order(main_, side_, *forked_);
+    cuda::order(main_, forked_exec_, *forked_);
 }
 
 void ForkedStream::join() {
-    if (stream_ != nullptr) cuda::order(side_, main_, *joined_);
+    if (stream_ != nullptr) cuda::order(forked_exec_, main_, *joined_);
 }
 
 }  // namespace glow

@@ -10,17 +10,17 @@ namespace glow {
 class ForkedStream {
   public:
     // Opens nothing before the first fork().
-    explicit ForkedStream(const Exec& main) : main_(main), side_(main) {}
+    explicit ForkedStream(const Exec& main) : main_(main), forked_exec_(main) {}
 
     // The stream for concurrent work, after fork().
-    const Exec& exec() const { return side_; }
+    const Exec& exec() const { return forked_exec_; }
     // Makes later work on the forked stream wait for everything queued on the main one.
     void fork();
     // Makes later work on the main stream wait for everything queued on the forked one.
     void join();
 
   private:
-    Exec main_, side_;
+    Exec main_, forked_exec_;
     cuda::StreamPtr stream_;
     cuda::EventPtr forked_, joined_;
 };

@@ -62,7 +62,7 @@ class CommandLine {
 
     // Prints a message to stderr, unless --quiet.
     template <class... Args>
-    void say(fmt::format_string<Args...> format, Args&&... args) const {
+    void info(fmt::format_string<Args...> format, Args&&... args) const {
         print_line(fmt::format(format, std::forward<Args>(args)...));
     }
     // Prints "name: warning: ..." to stderr, even with --quiet.

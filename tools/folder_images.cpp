@@ -54,26 +54,26 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
     ImageFolder source(data.data, options);
     if (classes == FolderClasses::labels) check_classes(data.data, source, model);
     if (!source.other_files().empty())
-        command.say("{}: files that are not {} are skipped: {}", data.data, photo_suffixes(),
-                    describe_suffixes(source.other_files()));
+        command.info("{}: files that are not {} are skipped: {}", data.data, photo_suffixes(),
+                     describe_suffixes(source.other_files()));
     if (!source.repeats().empty()) command.warn("{}", describe_repeats(data.data, source.repeats()));
     const index_t all = source.info().train, bytes = source.info().image_bytes();
     NamedImages found;
     found.set = {0, options.size, options.width, options.channels, {}, {}, source.info().n_classes};
-    const std::vector<std::int32_t> labels = source.labels(Part::train);
+    const std::vector<std::int32_t> labels = source.labels(SourceSplit::train);
     std::vector<std::uint8_t> pixels;
     const index_t batch = std::clamp<index_t>(kBatchBytes / bytes, 1, kBatch);
     for (index_t first = 0; first < all; first += batch) {
         const index_t count = std::min(batch, all - first);
         pixels.resize(static_cast<std::size_t>(count * bytes));
         std::vector<std::uint8_t> usable(static_cast<std::size_t>(count), 1);
-        source.read(Part::train, first, count, pixels.data(), nullptr, usable.data());
+        source.read(SourceSplit::train, first, count, pixels.data(), nullptr, usable.data());
         for (const std::string& problem : source.take_skipped()) command.warn("skipped: {}", problem);
         for (index_t n = 0; n < count; ++n) {
             if (usable[static_cast<std::size_t>(n)] == 0) continue;
             const std::uint8_t* const image = pixels.data() + n * bytes;
             found.set.images.insert(found.set.images.end(), image, image + bytes);
-            found.names.push_back(source.name(Part::train, first + n));
+            found.names.push_back(source.name(SourceSplit::train, first + n));
             if (!labels.empty()) found.set.labels.push_back(labels[static_cast<std::size_t>(first + n)]);
             ++found.set.N;
         }

@@ -29,10 +29,10 @@ struct Options {
 
 void warn_of_lifetime(const CommandLine& command, const std::string& output, const ModelConfig& model) {
     if (model.dequant_depth > 0)
-        command.say(
+        command.info(
             "the model's variational noise is not used: pixels are coded with uniform noise, as glow_eval --dequant "
             "uniform measures");
-    command.say(
+    command.info(
         "{} can be decompressed only with this checkpoint, by this build (glow {}), on this kind of "
         "processor: keep the originals",
         output, glow_version());

@@ -78,8 +78,8 @@ int threads_of(const MakeOptions& options) {
 void report(const CommandLine& command, const std::string& output,
             const nlohmann::ordered_json& more = nlohmann::ordered_json::object()) {
     const glow::DatasetInfo info = glow::describe_dataset(output);
-    command.say("{}: {} training, {} validation and {} test images of {} x {} x {}", output, info.train,
-                info.valid, info.test, info.H, info.W, info.C);
+    command.info("{}: {} training, {} validation and {} test images of {} x {} x {}", output, info.train,
+                 info.valid, info.test, info.H, info.W, info.C);
     if (info.valid > 0 && info.valid < glow::kFewValidationImages)
         command.warn("only {}: their bits/dim will be imprecise (raise --valid)",
                      glow::counted(info.valid, "validation image"));
@@ -187,12 +187,12 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
     glow::refuse_existing(options.output, options.force);
     if (!source.other_files().empty())
-        command.say("{}: files that are not {} are skipped: {}", options.folder, glow::photo_suffixes(),
-                    glow::describe_suffixes(source.other_files()));
+        command.info("{}: files that are not {} are skipped: {}", options.folder, glow::photo_suffixes(),
+                     glow::describe_suffixes(source.other_files()));
     if (!source.repeats().empty())
         command.warn("{}", glow::describe_repeats(options.folder, source.repeats()));
     if (!source.classes().empty())
-        command.say("{} classes: {}", source.classes().size(), fmt::join(source.classes(), ", "));
+        command.info("{} classes: {}", source.classes().size(), fmt::join(source.classes(), ", "));
     if (const auto without = source.untrained_classes(); !without.empty())
         command.warn("--limit-train {} is less than the {} classes: no training image of {}",
                      images.limit_train, source.classes().size(), fmt::join(without, ", "));
@@ -285,9 +285,9 @@ void add_npz(CommandLine& command) {
             for (const std::string& warning : source.warnings()) command.warn("{}", warning);
             std::vector<std::string> train, test;
             for (const auto& file : source.files()) {
-                const bool is_train = file.part == glow::Part::train;
-                command.say("{}: {} {} images{}", file.path.string(), file.N, is_train ? "training" : "test",
-                            file.labels.empty() ? ", no labels" : "");
+                const bool is_train = file.part == glow::SourceSplit::train;
+                command.info("{}: {} {} images{}", file.path.string(), file.N, is_train ? "training" : "test",
+                             file.labels.empty() ? ", no labels" : "");
                 (is_train ? train : test).push_back(file.path.string());
             }
             std::vector<glow::NamedPath> inputs;
@@ -462,7 +462,7 @@ void view(const ViewOptions& options, const CommandLine& command) {
     const glow::Image sheet =
         glow::tile_images(set.images.data(), set.N, set.H, set.W, set.C, grid, options.scale);
     glow::write_png(options.output, sheet);
-    command.say("{}: {}, {} x {} pixels", options.output, glow::counted(set.N, "image"), sheet.W, sheet.H);
+    command.info("{}: {}, {} x {} pixels", options.output, glow::counted(set.N, "image"), sheet.W, sheet.H);
     if (command.json())
         command.result(
             "", {{"output", options.output}, {"images", set.N}, {"width", sheet.W}, {"height", sheet.H}});

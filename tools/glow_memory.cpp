@@ -208,11 +208,11 @@ std::string summarize_repeats(std::vector<std::string> rows) {
 }
 
 // Runs this program again with the same arguments for one point; returns its row and exit status.
-struct Elsewhere {
+struct ChildResult {
     std::string row;
     int status;
 };
-Elsewhere run_elsewhere(const std::vector<std::string>& arguments, const Point& p) {
+ChildResult run_in_child(const std::vector<std::string>& arguments, const Point& p) {
     std::vector<std::string> words = arguments;
     words[0] = std::filesystem::read_symlink("/proc/self/exe").string();
     words.push_back("--point");
@@ -376,10 +376,10 @@ std::optional<std::string> measured_row(const CommandLine& command, const Point&
                                         Device device, const std::vector<std::string>& arguments,
                                         int& failed) {
     if (planned > available_bytes(device)) {
-        command.say("{}: needs {}, more than this machine has available", name_of(p), format_bytes(planned));
+        command.info("{}: needs {}, more than this machine has available", name_of(p), format_bytes(planned));
         return {};
     }
-    const Elsewhere run = run_elsewhere(arguments, p);
+    const ChildResult run = run_in_child(arguments, p);
     if (run.status == 0) return run.row;
     command.warn("{}: {}", name_of(p), run.status == 2 ? "refused" : "failed");
     failed += run.status != 2;
@@ -432,12 +432,12 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
         csv.line(line);
         const nlohmann::ordered_json& object = rows.emplace_back(object_of(line));
         if (request.predict)
-            command.say("{}: {} predicted", name_of(p), format_bytes(total(plan.bytes)));
+            command.info("{}: {} predicted", name_of(p), format_bytes(total(plan.bytes)));
         else
-            command.say("{}: peak {}, process {}, {:.1f} s", name_of(p),
-                        format_bytes(object["peak_bytes"].get<std::size_t>()),
-                        format_bytes(object["process_bytes"].get<std::size_t>()),
-                        object["step_ms"].get<double>() / 1e3);
+            command.info("{}: peak {}, process {}, {:.1f} s", name_of(p),
+                         format_bytes(object["peak_bytes"].get<std::size_t>()),
+                         format_bytes(object["process_bytes"].get<std::size_t>()),
+                         object["step_ms"].get<double>() / 1e3);
     }
     if (!request.plot.empty()) plot(request);
     command.result(text, {{"rows", rows}});

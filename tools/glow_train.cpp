@@ -114,8 +114,8 @@ void plan_or_run(CommandLine& command, const TrainingRequest& request) {
         text += fmt::format("validation {}\n", validation_text(*result.valid_ema, *result.valid_raw));
     }
     if (unfinished)
-        command.say("the run is not finished (exit status {}): --resume auto continues it",
-                    request.requeue_exit);
+        command.info("the run is not finished (exit status {}): --resume auto continues it",
+                     request.requeue_exit);
     command.result(text + result.checkpoint, json);
 }
 
@@ -128,14 +128,14 @@ void train(CommandLine& command, TrainingRequest& request) {
     const std::unique_ptr<Communicator> processes =
         open_communicator(request.communicator, request.plan ? Device::cpu : request.device);
     request.processes = processes.get();
-    request.say = [&command, &processes](const std::string& line) {
-        if (processes->is_root()) command.say("{}", line);
+    request.info = [&command, &processes](const std::string& line) {
+        if (processes->is_root()) command.info("{}", line);
     };
     request.warn = [&command, &processes](const std::string& line) {
         if (processes->is_root()) command.warn("{}", line);
     };
     for (const std::string& note : {request.mistaken_out, request.moved_data})
-        if (!note.empty()) request.say(note);
+        if (!note.empty()) request.info(note);
     if (!request.unused_preset.empty()) request.warn(request.unused_preset);
     request.answer_signals = !command.quiet() && processes->is_root();
     request.terminal = request.answer_signals && isatty(STDERR_FILENO);

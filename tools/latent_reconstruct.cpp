@@ -46,7 +46,7 @@ struct Cut {
 };
 
 std::vector<Cut> cuts_of(const ModelConfig& config) {
-    const std::vector<LatentPart> parts = latent_parts(config);
+    const std::vector<LatentLevel> parts = latent_levels(config);
     std::vector<Cut> cuts;
     for (std::size_t kept = parts.size(); kept > 0; --kept) {
         const bool all = kept == parts.size();

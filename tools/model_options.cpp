@@ -60,7 +60,7 @@ LoadedModel ModelOptions::load(const CommandLine& command, const std::filesystem
     LoadedModel model(file, !no_ema, precision, std::min(images_at_once(trained, images_size, batch), images),
                       backend, images_size);
     const std::string note = other_size_note(trained, images_size);
-    if (!note.empty() && model.context().communicator.is_root()) command.say("{}", note);
+    if (!note.empty() && model.context().communicator.is_root()) command.info("{}", note);
     return model;
 }
 

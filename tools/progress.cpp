@@ -30,7 +30,7 @@ void ProgressLine::show(index_t done, index_t all) {
     const double rate = static_cast<double>(done) / seconds(now - start_);
     const std::string line = fmt::format("{} of {} {}, {:.0f}/s, {:.0f} s left", done, all, what_, rate,
                                          static_cast<double>(all - done) / rate);
-    if (!terminal_) return command_.say("{}", line);
+    if (!terminal_) return command_.info("{}", line);
     command_.draw_line(line);
 }
 

@@ -70,7 +70,7 @@ std::optional<StoreAlternative> offer_to_time(Session& session, double step_seco
 std::optional<StoreEstimate> time_store(RunRequest request, Session& session, TrainingLoop& loop,
                                         std::size_t more_bytes) {
     request.options.memory = MemoryMode::store;
-    request.say = nullptr;
+    request.info = nullptr;
     try {
         Session stored(request, Session::Mode::estimate);
         TrainingLoop stored_loop(stored);

@@ -163,9 +163,9 @@ void TrainingLoop::evaluate(const std::function<bool()>& stop) {
                                             weights);
         if (session_.evaluations) session_.retry([&] { session_.evaluations->row(row); });
     }
-    session_.request.say(fmt::format("step {:>6}  validation {}, {}", step,
-                                     validation_text(*done.valid_ema, *done.valid_raw),
-                                     counted(session_.valid->N(), "image")));
+    session_.request.info(fmt::format("step {:>6}  validation {}, {}", step,
+                                      validation_text(*done.valid_ema, *done.valid_raw),
+                                      counted(session_.valid->N(), "image")));
     if (!(done.valid_ema->value < done.best_bits_per_dim) || !save()) return;
     done.best_bits_per_dim = done.valid_ema->value;
     const ScopedTimeout timeout("linking a checkpoint");
@@ -183,7 +183,7 @@ void TrainingLoop::draw_samples(const std::function<bool()>& stop) {
     if (!sheet) return;
     const index_t step = session_.progress.step;
     if (!sheet->invalid_samples.empty())
-        session_.request.say(
+        session_.request.info(
             fmt::format("samples of step {}: {} (usual early in training)", step, sheet->invalid_samples));
     // Pass a copyable lvalue: when std::async falls back to `deferred`, libstdc++ 12 would call a moved-from
     // function object.
@@ -213,7 +213,7 @@ void TrainingLoop::audit(const Batch& batch) {
     const ScopedTimeout timeout("auditing the gradients");
     const Audit audit = session_.trainer->audit(batch);
     const std::string text = fmt::format("step {}: {}", step_, describe(audit));
-    (audit.holds() ? session_.request.say : session_.request.warn)(text);
+    (audit.holds() ? session_.request.info : session_.request.warn)(text);
     for (const std::string& row : rows(audit, step_)) session_.retry([&] { session_.audits->row(row); });
 }
 

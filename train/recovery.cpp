@@ -54,7 +54,7 @@ std::vector<MemoryPolicy> fallback_policies(const MemoryPolicy& requested) {
 }
 
 double Trainer::check_mixings(double largest_condition) {
-    const Glow::Conditioning& found = derived_.check(context_);
+    const Glow::MixingCheck& found = derived_.check(context_);
     const bool bad = !found.bad_layer.empty();
     if (!bad && found.max_condition <= largest_condition) return found.max_condition;
     FailureContext failed = failure_context();
@@ -192,7 +192,7 @@ void Recovery::reload(index_t newest, index_t step) {
         s.progress = target.progress;
         s.trainer->broadcast_weights();
     } else {
-        s.begin_again();
+        s.restart();
     }
     if (s.processes.is_root()) {
         const ScopedTimeout timeout("cutting the logs");

@@ -67,10 +67,10 @@ std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest
         }
     }
     if (candidates.empty()) {
-        request.say(fmt::format("{}: {}", request.options.out,
-                                fs::exists(folder.config(), ignored)
-                                    ? "the run has no checkpoint yet and starts again"
-                                    : "no run to resume; starting one"));
+        request.info(fmt::format("{}: {}", request.options.out,
+                                 fs::exists(folder.config(), ignored)
+                                     ? "the run has no checkpoint yet and starts again"
+                                     : "no run to resume; starting one"));
         return {};
     }
     throw InputError(
@@ -142,7 +142,7 @@ std::string model_differences(const ModelConfig& found, const ModelConfig& expec
 }
 
 void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
-                     const std::function<void(const std::string&)>& say) {
+                     const std::function<void(const std::string&)>& info) {
     std::string refused;
     std::vector<std::string> changes;
     const nlohmann::ordered_json model = to_json(options.model),
@@ -170,7 +170,7 @@ void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
         throw InputError(fmt::format(
             "the run cannot be resumed with different settings: {}use the checkpoint's, or start a new run{}",
             refused, options.model == resumed.checkpoint.model ? " with --init-from" : ""));
-    for (const std::string& change : changes) say("changed on resume: " + change);
+    for (const std::string& change : changes) info("changed on resume: " + change);
 }
 
 void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data, const RunRequest& request) {

@@ -43,7 +43,7 @@ std::string model_differences(const ModelConfig& found, const ModelConfig& expec
 
 // Reports changed options between a checkpoint and now, or throws InputError.
 void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
-                     const std::function<void(const std::string&)>& say);
+                     const std::function<void(const std::string&)>& info);
 // Compares data set fingerprints. A different data set is accepted if the request names another file or
 // allows it; otherwise throws InputError.
 void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data, const RunRequest& request);

@@ -25,7 +25,7 @@ struct RunRequest {
     bool accept_new_data = false;                  // resume even if the data set has changed
     std::string resume_from;                       // a checkpoint; empty: the folder's latest.h5
     std::string init_from;                         // a checkpoint whose raw weights to start from
-    std::function<void(const std::string&)> say;   // message line
+    std::function<void(const std::string&)> info;  // message line
     std::function<void(const std::string&)> warn;  // warning line, printed even with --quiet
     bool verbose = false;                          // with options.tune: print cuDNN's result for each engine
     bool terminal = false;        // stderr is one: a progress line instead of a line per logged step

@@ -138,7 +138,7 @@ CsvLog::CsvLog(const fs::path& path, const std::string& header, index_t last_ste
 
 void CsvLog::drop_after(index_t last_step) {
     std::string kept = header_ + "\n";
-    const auto keep_of = [&](std::istream& rows) {
+    const auto copy_rows = [&](std::istream& rows) {
         for (std::string line; std::getline(rows, line);) {
             if (rows.eof()) break;  // a row without a line ending was truncated by a crash
             if (step_of_row(line) <= last_step) kept += line + "\n";
@@ -156,10 +156,10 @@ void CsvLog::drop_after(index_t last_step) {
         if (line != header_ && !cut)
             throw InputError(fmt::format("{}: its first line is not \"{}\": it was not written by Glow",
                                          path_.string(), header_));
-        keep_of(old);
+        copy_rows(old);
     }
     std::istringstream waiting(std::exchange(waiting_, ""));
-    keep_of(waiting);
+    copy_rows(waiting);
     write_text(path_, kept);
 }
 

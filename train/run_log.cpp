@@ -123,7 +123,7 @@ void RunLog::start(const TrainingProgress& progress) {
 void RunLog::step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
     ++steps_since_row_;
     if (step.redone)
-        request_.say(fmt::format(
+        request_.info(fmt::format(
             "step {}: reconstructed images drifted; repeated the step with {}", progress.step,
             step.policy.anchor_every == 1 ? "every state saved" : "a state saved every 16 steps"));
     if (progress.step == 1 || progress.step % options_.log_every == 0) row(progress, step, peak_bytes);
@@ -146,7 +146,7 @@ void RunLog::row(const TrainingProgress& progress, const StepResult& step, std::
     if (metrics_) retry_([&] { metrics_->row(cells); });
     if (request_.metrics) request_.metrics(columns_, cells);
     if (!request_.terminal)
-        request_.say(fmt::format(
+        request_.info(fmt::format(
             "step {:>6}  epoch {:>6.2f}  {:.4f} bits/dim  {}|g| {:<8.3g} lr {:.2e}  {:>6.1f} images/s  peak {}",
             progress.step, progress.epoch, step.bits_per_dim,
             classifier_ ? fmt::format("{:.3f} bits class, {:.0f}% wrong  ", step.bits_y, 100 * step.error_y)

@@ -38,8 +38,8 @@ std::size_t image_bytes_in_memory(const DatasetInfo& info, const TrainingOptions
 // The run that the request resumes, as run_training() finds it.
 std::optional<ResumedRun> run_to_resume(RunRequest request) {
     if (!request.resume) return {};
-    if (!request.say) request.say = [](const std::string&) {};
-    if (!request.warn) request.warn = request.say;
+    if (!request.info) request.info = [](const std::string&) {};
+    if (!request.warn) request.warn = request.info;
     return find_run_to_resume(request, RunFolder(request.options.out));
 }
 
@@ -69,8 +69,8 @@ index_t default_act_budget(Device device, const ProcessGroup& group) {
     return static_cast<index_t>(bytes / 4) / sharing;
 }
 
-void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device,
-                const ProcessGroup& group) {
+void reuse_recorded_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device,
+                          const ProcessGroup& group) {
     if (options.max_memory > 0) {  // fit_memory() chooses what `auto` saves
         if (resumed != nullptr && options.micro_batch == 0) options.micro_batch = resumed->micro_batch;
         return;
@@ -255,7 +255,7 @@ PlannedRun plan_run(const RunRequest& request) {
     const auto plan = [&](const TrainingOptions& planned) {
         return memory_plan(planned, init_images(planned), backend, PlanScope::run);
     };
-    keep_sizes(options, resumed ? &resumed->options : nullptr, request.device, result.group);
+    reuse_recorded_sizes(options, resumed ? &resumed->options : nullptr, request.device, result.group);
     fit_memory(options, plan, result.group, request.device,
                image_bytes_in_memory(info, options, result.group));
     result.plan = plan(options);

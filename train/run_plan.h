@@ -23,8 +23,8 @@ index_t default_act_budget(Device device, const ProcessGroup& group);
 // Sets sizes that options leave open to those of the resumed run (nullptr: none): micro-batches with
 // max_memory, and without it the bytes of maps that `auto` saves, which are default_act_budget() for a new
 // run.
-void keep_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device,
-                const ProcessGroup& group);
+void reuse_recorded_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device,
+                          const ProcessGroup& group);
 
 // Whether reading single images from disk is slow: compressed chunks of many images are unpacked for each.
 bool unpacks_many_images(const ChunkInfo& chunks);

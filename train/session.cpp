@@ -27,10 +27,10 @@ constexpr double kUnstableBeta2 = 0.9;
 
 // Replaces missing callbacks by no-ops. On a terminal, every line first removes the progress line.
 RunRequest complete(RunRequest request) {
-    if (!request.say) request.say = [](const std::string&) {};
-    if (!request.warn) request.warn = request.say;
+    if (!request.info) request.info = [](const std::string&) {};
+    if (!request.warn) request.warn = request.info;
     if (request.terminal)
-        for (auto* const print : {&request.say, &request.warn})
+        for (auto* const print : {&request.info, &request.warn})
             *print = [print = *print](const std::string& line) {
                 std::fputs(kEraseLine, stderr);
                 print(line);
@@ -47,7 +47,7 @@ std::size_t bytes_in_use(Device device) {
 
 Session::Session(const RunRequest& given, Mode mode)
     : request(complete(given)),
-      processes(given.processes != nullptr ? *given.processes : alone_),
+      processes(given.processes != nullptr ? *given.processes : single_process_),
       options(given.options),
       folder(given.options.out),
       mode_(mode),
@@ -73,33 +73,34 @@ Session::Session(const RunRequest& given, Mode mode)
     open_model();
     log.emplace(request, options, schedule);
     // Initializing weights takes a while, so a new run does it only after all inputs have been accepted.
-    if (!is_fresh()) begin_again();
+    if (!is_fresh()) restart();
     processes.barrier();
     if (processes.is_root() && mode_ == Mode::train) open_files();
-    if (is_fresh()) begin_again();
+    if (is_fresh()) restart();
     if (resuming_) restore_done(processes.is_root() && resumed_->is_latest_of(folder));
-    if (resuming_) describe_limits();
+    if (resuming_) report_limits();
     if (const index_t images = valid ? valid->N() : 0; images < kFewValidationImages && mode_ == Mode::train)
-        request.say(images == 0 ? "note: the data set has no validation images, so the run has no validation "
-                                  "and no best.h5"
-                                : fmt::format("note: only {}: their bits/dim will be imprecise",
-                                              counted(images, "validation image")));
+        request.info(images == 0
+                         ? "note: the data set has no validation images, so the run has no validation "
+                           "and no best.h5"
+                         : fmt::format("note: only {}: their bits/dim will be imprecise",
+                                       counted(images, "validation image")));
     if (options.beta2 == 0 && schedule.beta2 < kUnstableBeta2 && mode_ == Mode::train)
-        request.say(fmt::format(
+        request.info(fmt::format(
             "note: beta2 is {:.6g}, its default for so few steps per epoch: training may be unstable; use --beta2 0.99, or "
             "--schedule-images 50000 as the presets do",
             schedule.beta2));
 }
 
 // Reports limits that hold only for this part of the run and are not saved in its config.toml.
-void Session::describe_limits() {
+void Session::report_limits() {
     std::string text;
     if (options.max_steps != configured_.max_steps && options.max_steps > 0)
         text = fmt::format("at step {} (--max-steps counts from the start of the run)", options.max_steps);
     if (options.max_minutes != configured_.max_minutes && options.max_minutes > 0)
         text += fmt::format("{}after {} minutes", text.empty() ? "" : " or ", options.max_minutes);
     if (!text.empty())
-        request.say(fmt::format(
+        request.info(fmt::format(
             "this part of the run ends {}; config.toml keeps the run's own limits (--save-limits replaces them)",
             text));
     if (options.lr_schedule == LrSchedule::constant) return;
@@ -316,7 +317,7 @@ void Session::open_data() {
     // On a GPU, read ahead even from memory: the host prepares the next images during a step.
     const bool read_ahead = on_disk_ || request.device == Device::cuda;
     images.emplace(std::move(train), options.augment, options.shuffle, options.seed, read_ahead);
-    keep_epoch();
+    reuse_recorded_epoch();
     schedule = make_schedule(options, train_images_);
     if (request.recorded_limits) {  // a decay ends with the run, not with this part of it
         schedule.end_steps = static_cast<double>(request.recorded_limits->max_steps);
@@ -326,13 +327,13 @@ void Session::open_data() {
 
 // Keeps the defaults that depend on the number of training images (epoch, beta2, EMA decay, warm-up) as they
 // were when the run began, even if it continues with another data set.
-void Session::keep_epoch() {
+void Session::reuse_recorded_epoch() {
     const double recorded = recorded_epoch_images_;
     if (recorded == 0) return;  // a new run, or a checkpoint without this number
     const auto images = static_cast<double>(train_images_);
     if (options.epoch_images == 0 && images != recorded) {
         options.epoch_images = configured_.epoch_images = recorded;
-        request.say(fmt::format(
+        request.info(fmt::format(
             "the data set has {} training images; the run keeps its epoch of {:.0f} images, and with it the defaults "
             "of beta2, EMA decay and warm-up",
             train_images_, recorded));
@@ -352,23 +353,23 @@ void Session::open_model() {
         request.warn(
             fmt::format("threads {}{}", describe(backend->threads()),
                         resuming_ ? ": the run continues, and its losses now differ by rounding" : ""));
-    if (request.verbose) backend->conv().set_log(request.say);
+    if (request.verbose) backend->conv().set_log(request.info);
     options.engines =
-        engines_of_run(options, resuming_, resumed_ ? resumed_->options.engines : "", *backend, request.say);
+        engines_of_run(options, resuming_, resumed_ ? resumed_->options.engines : "", *backend, request.info);
     choose_memory();
     options.algorithms =
-        algorithms_of_run(options, resumed_ ? resumed_->options.algorithms : "", *backend, request.say);
+        algorithms_of_run(options, resumed_ ? resumed_->options.algorithms : "", *backend, request.info);
     if (resumed_) {
-        compare_options(*resumed_, options, request.say);
+        compare_options(*resumed_, options, request.info);
         compare_data(*resumed_, data_, request);
     }
 
     TrainingOptions sized = options;
     sized.init_batch = init_images();
     plan = memory_plan(sized, init_images(), *backend, PlanScope::run);
-    request.say(describe(Settings{options, schedule, train_images_, valid ? valid->N() : 0, on_disk_,
-                                  backend->description(), backend->threads(), processes}));
-    request.say(describe(plan));
+    request.info(describe(Settings{options, schedule, train_images_, valid ? valid->N() : 0, on_disk_,
+                                   backend->description(), backend->threads(), processes}));
+    request.info(describe(plan));
     if (request.device == Device::cpu)  // a GPU reports this itself
         if (const std::string problem =
                 memory_problem(total(plan.bytes), processes.group().local_size, fallback_bytes(plan));
@@ -382,7 +383,7 @@ void Session::open_model() {
 
 // Chooses the memory policy and micro-batches from the machine, --max-memory and the resumed run.
 void Session::choose_memory() {
-    keep_sizes(options, resumed_ ? &resumed_->options : nullptr, request.device, processes.group());
+    reuse_recorded_sizes(options, resumed_ ? &resumed_->options : nullptr, request.device, processes.group());
     struct {
         index_t micro_batch, act_budget;
     } chosen = {options.micro_batch, options.act_budget};
@@ -395,12 +396,12 @@ void Session::choose_memory() {
     fit_memory(options, planned, processes.group(), request.device, on_disk_ ? 0 : image_bytes_);
 }
 
-void Session::begin_again() {
+void Session::restart() {
     progress = beginning_;
     if (is_fresh()) {
-        request.say(fmt::format("initializing the actnorms from {} images", schedule.init_images));
+        request.info(fmt::format("initializing the actnorms from {} images", schedule.init_images));
         if (const index_t values = schedule.init_images * top_pixels(options.model); values < kFewInitValues)
-            request.say(fmt::format(
+            request.info(fmt::format(
                 "note: {} per channel at the deepest level: training may be unstable; use a larger --init-batch",
                 counted(values, "value")));
         const Slice mine = processes.slice(schedule.init_images);
@@ -423,7 +424,7 @@ void Session::load_weights() {
         } catch (const Error& error) {
             throw InputError(fmt::format("{}: {}", resumed_->from.string(), error.what()));
         }
-        request.say(fmt::format("resumed from {} at step {}", resumed_->from.string(), progress.step));
+        request.info(fmt::format("resumed from {} at step {}", resumed_->from.string(), progress.step));
     } else {
         const fs::path file = find_checkpoint(request.init_from);
         const CheckpointInfo info = read_checkpoint_info(file);
@@ -435,7 +436,7 @@ void Session::load_weights() {
         load_checkpoint(file, parameters, backend->exec(),
                         {.params = trainer->weights().params, .fixed = trainer->weights().fixed});
         trainer->reset_optimizer();
-        request.say(fmt::format("weights from {}", file.string()));
+        request.info(fmt::format("weights from {}", file.string()));
     }
 }
 

@@ -29,7 +29,7 @@ class Session {
     Session(const RunRequest& request, Mode mode);
 
     // Restores the weights, averages, moments and progress at the start of this session.
-    void begin_again();
+    void restart();
     // Writes a checkpoint of progress.step and links latest.h5 to it. Returns false if it cannot be written
     // now.
     bool save();
@@ -79,8 +79,8 @@ class Session {
     void open_folder();
     void lock_folder();
     void open_data();
-    void keep_epoch();
-    void describe_limits();
+    void reuse_recorded_epoch();
+    void report_limits();
     void open_model();
     void choose_memory();
     void open_files();
@@ -91,7 +91,7 @@ class Session {
     bool is_fresh() const { return !resuming_ && request.init_from.empty(); }
 
     const Mode mode_;
-    Communicator alone_;
+    Communicator single_process_;
     TrainingOptions configured_;      // as stored in config.toml
     std::unique_ptr<FileLock> lock_;  // on the folder; root only
     bool reported_links_ = false;

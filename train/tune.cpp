@@ -203,7 +203,7 @@ std::vector<Engine> parse_engines(const std::string& text, index_t levels) {
 }
 
 std::vector<Engine> measured_engines(const TrainingOptions& options, const Backend& backend,
-                                     const std::function<void(const std::string&)>& say) {
+                                     const std::function<void(const std::string&)>& info) {
     std::vector<Engine> engines;
     for (index_t level = 0; level < options.model.levels; ++level) {
         const auto seconds = [&](Engine engine) {
@@ -213,27 +213,27 @@ std::vector<Engine> measured_engines(const TrainingOptions& options, const Backe
         const std::optional<double> library = seconds(Engine::library);
         const bool faster = library && *library < 0.98 * products;
         engines.push_back(faster ? Engine::library : Engine::products);
-        say(fmt::format("tuned level {}: products {:.3f} ms, cudnn {}: {}", level, products * 1e3,
-                        library ? fmt::format("{:.3f} ms", *library * 1e3) : "not available",
-                        to_string(engines.back())));
+        info(fmt::format("tuned level {}: products {:.3f} ms, cudnn {}: {}", level, products * 1e3,
+                         library ? fmt::format("{:.3f} ms", *library * 1e3) : "not available",
+                         to_string(engines.back())));
     }
     return engines;
 }
 
 std::string engines_of_run(const TrainingOptions& options, bool resuming, const std::string& recorded,
-                           const Backend& backend, const std::function<void(const std::string&)>& say) {
+                           const Backend& backend, const std::function<void(const std::string&)>& info) {
     Communicator& processes = backend.communicator();
     const std::string wanted =
         broadcast_text(processes, options.engines.empty() ? recorded : options.engines);
     std::vector<Engine> engines = parse_engines(wanted, options.model.levels);
     if (engines.empty() && options.tune) {
         if (backend.exec().device != Device::cuda) {
-            say("--tune: this device has only one convolution engine, matrix products");
+            info("--tune: this device has only one convolution engine, matrix products");
             return "";
         }
         const ScopedTimeout timeout("measuring engines");
         std::string measured;
-        if (processes.is_root()) measured = to_string(measured_engines(options, backend, say));
+        if (processes.is_root()) measured = to_string(measured_engines(options, backend, info));
         return broadcast_text(processes, measured);
     }
     bool lacking = false;
@@ -248,7 +248,7 @@ std::string engines_of_run(const TrainingOptions& options, bool resuming, const 
     if (!resuming)
         throw InputError(
             fmt::format("--engines {}: this device or build lacks them; omit the option", wanted));
-    say("the checkpoint's convolution engines are not available here; using matrix products");
+    info("the checkpoint's convolution engines are not available here; using matrix products");
     return to_string(std::vector<Engine>(engines.size(), Engine::products));
 }
 
@@ -276,7 +276,7 @@ std::string tuned_algorithms(const TrainingOptions& options, const Backend& back
 }
 
 std::string algorithms_of_run(const TrainingOptions& options, const std::string& recorded,
-                              const Backend& backend, const std::function<void(const std::string&)>& say) {
+                              const Backend& backend, const std::function<void(const std::string&)>& info) {
     if (backend.exec().device != Device::cuda) return options.algorithms;
     Communicator& processes = backend.communicator();
     std::string wanted = options.algorithms.empty() ? recorded : options.algorithms;
@@ -287,8 +287,8 @@ std::string algorithms_of_run(const TrainingOptions& options, const std::string&
     const std::map<Gemm, int> algorithms = parse_algorithms(wanted);
     for (const auto& [gemm, algorithm] : algorithms) backend.blas().choose(gemm, algorithm);
     if (measures)
-        say(fmt::format("tuned matrix products: {} of them use another algorithm than cuBLAS's first choice",
-                        algorithms.size()));
+        info(fmt::format("tuned matrix products: {} of them use another algorithm than cuBLAS's first choice",
+                         algorithms.size()));
     return wanted;
 }
 

@@ -20,16 +20,16 @@ std::vector<Engine> parse_engines(const std::string& text, index_t levels);
 
 // Times forward and backward of each level's networks, with the images per pass of `options`, using matrix
 // products and backend.conv(). Selects the latter if it is supported and at least 2% faster. Allocates its
-// own memory temporarily. say: one line per level.
+// own memory temporarily. info: one line per level.
 std::vector<Engine> measured_engines(const TrainingOptions& options, const Backend& backend,
-                                     const std::function<void(const std::string&)>& say);
+                                     const std::function<void(const std::string&)>& info);
 
 // The `engines` that a run records: the options' own; otherwise those of the resumed checkpoint (`recorded`,
 // or ""); otherwise, with --tune, what root measures; otherwise "", products. Engines that this
 // device lacks become products, with a message, when resuming, possibly from another device; otherwise they
 // throw InputError. Collective.
 std::string engines_of_run(const TrainingOptions& options, bool resuming, const std::string& recorded,
-                           const Backend& backend, const std::function<void(const std::string&)>& say);
+                           const Backend& backend, const std::function<void(const std::string&)>& info);
 
 // The matrix products for which a run on a GPU does not use the library's first algorithm, with its index as
 // in Blas::choose(). As text: one or more "nt 65536 512 512 bf16 bf16 bias_relu set 3" (transposes, m, n, k,
@@ -44,6 +44,6 @@ std::string tuned_algorithms(const TrainingOptions& options, const Backend& back
 // resumed checkpoint; otherwise, with --tune, what root measures; otherwise "". An algorithm that this
 // library does not have is its first. On the CPU they are recorded and not used. Collective.
 std::string algorithms_of_run(const TrainingOptions& options, const std::string& recorded,
-                              const Backend& backend, const std::function<void(const std::string&)>& say);
+                              const Backend& backend, const std::function<void(const std::string&)>& info);
 
 }  // namespace glow

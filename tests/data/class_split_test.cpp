@@ -25,7 +25,7 @@ Labels sorted_labels(const std::vector<index_t>& sizes) {
 std::vector<index_t> drawn_of(const std::vector<index_t>& sizes, index_t count, std::uint64_t seed,
                               index_t stay = 1) {
     const Labels labels = sorted_labels(sizes);
-    const auto taken = draw_part(labels, static_cast<std::int32_t>(sizes.size()), count, stay, seed, 1);
+    const auto taken = draw_holdout(labels, static_cast<std::int32_t>(sizes.size()), count, stay, seed, 1);
     std::vector<index_t> drawn(sizes.size());
     for (std::size_t n = 0; n < labels.size(); ++n)
         drawn[static_cast<std::size_t>(labels[n])] += taken[n] ? 1 : 0;
@@ -37,8 +37,8 @@ TEST(ClassSplit, EqualsPlainDrawIfNoClassIsLost) {
         const Labels labels = sorted_labels({40, 50, 60});
         std::vector<bool> plain(150);
         for (index_t n = 0; n < 30; ++n) plain[static_cast<std::size_t>(shuffled(seed, 1, 150, n))] = true;
-        EXPECT_EQ(draw_part(labels, 3, 30, 1, seed, 1), plain);
-        EXPECT_EQ(draw_part(Labels(150), 0, 30, 1, seed, 1), plain);
+        EXPECT_EQ(draw_holdout(labels, 3, 30, 1, seed, 1), plain);
+        EXPECT_EQ(draw_holdout(Labels(150), 0, 30, 1, seed, 1), plain);
     }
 }
 

@@ -71,8 +71,8 @@ TEST_F(Mnist, PadsImagesEvenly) {
               (std::vector<index_t>{32, 32, 1, 6, 4, 10}));
     std::vector<std::uint8_t> images(4 * 1024, 99), usable(4, 1);
     std::vector<std::int32_t> labels(4);
-    source.read(Part::train, 0, 2, images.data(), labels.data(), usable.data());
-    source.read(Part::train, 2, 4, images.data(), labels.data(), usable.data());
+    source.read(SourceSplit::train, 0, 2, images.data(), labels.data(), usable.data());
+    source.read(SourceSplit::train, 2, 4, images.data(), labels.data(), usable.data());
     EXPECT_EQ(labels, (std::vector<std::int32_t>{2, 0, 1, 2}));
     const std::string small = make::pixels(6 * 28 * 28, 1);
     for (index_t n = 0; n < 4; ++n)
@@ -85,7 +85,7 @@ TEST_F(Mnist, PadsImagesEvenly) {
                           : 0;
                 ASSERT_EQ(images[static_cast<std::size_t>((n * 32 + y) * 32 + x)], expected) << n << y << x;
             }
-    source.read(Part::test, 0, 4, images.data(), labels.data(), usable.data());
+    source.read(SourceSplit::test, 0, 4, images.data(), labels.data(), usable.data());
     EXPECT_EQ(labels, (std::vector<std::int32_t>{7, 8, 9, 7}));
 }
 

@@ -110,8 +110,8 @@ TEST_F(Npz, JoinsFilesAndConvertsPlanes) {
               (std::vector<index_t>{2, 2, 3, 5, 2, 8}));  // labels 1..8 are shifted to start at 0
     std::vector<std::uint8_t> images(5 * 12), usable(5, 1);
     std::vector<std::int32_t> labels(5);
-    source.read(Part::train, 0, 2, images.data(), labels.data(), usable.data());
-    source.read(Part::train, 2, 3, images.data() + 24, labels.data() + 2, usable.data());
+    source.read(SourceSplit::train, 0, 2, images.data(), labels.data(), usable.data());
+    source.read(SourceSplit::train, 2, 3, images.data() + 24, labels.data() + 2, usable.data());
     EXPECT_EQ(labels, (std::vector<std::int32_t>{0, 1, 2, 6, 7}));
     for (int n = 0; n < 5; ++n)
         for (int p = 0; p < 4; ++p)
@@ -120,7 +120,7 @@ TEST_F(Npz, JoinsFilesAndConvertsPlanes) {
                 EXPECT_EQ(images[static_cast<std::size_t>(n * 12 + p * 3 + c)],
                           static_cast<std::uint8_t>(first + 7 * (in_file * 12 + c * 4 + p)));
             }
-    source.read(Part::test, 0, 2, images.data(), labels.data(), usable.data());
+    source.read(SourceSplit::test, 0, 2, images.data(), labels.data(), usable.data());
     EXPECT_EQ(labels[0], 3);
     EXPECT_EQ(images[0], 100);
 }
@@ -132,8 +132,8 @@ TEST_F(Npz, LimitSkipsRemainingTrainingFiles) {
     NpzSource source({folder / "a.npz", folder / "b.npz", folder / "test.npz"});
     std::vector<std::uint8_t> images(12), usable(1, 1);
     std::int32_t label = -1;
-    source.read(Part::train, 0, 1, images.data(), &label, usable.data());
-    source.read(Part::test, 0, 1, images.data(), &label, usable.data());
+    source.read(SourceSplit::train, 0, 1, images.data(), &label, usable.data());
+    source.read(SourceSplit::test, 0, 1, images.data(), &label, usable.data());
     EXPECT_EQ(images[0], 42);
     EXPECT_EQ(label, 2);
 }
@@ -144,7 +144,7 @@ TEST_F(Npz, AcceptsOtherImageShapes) {
         NpzSource source({folder / "a.npz"});
         EXPECT_EQ(source.info().n_classes, 0);
         std::vector<std::uint8_t> image(static_cast<std::size_t>(source.info().image_bytes())), usable(1, 1);
-        source.read(Part::train, 0, 1, image.data(), nullptr, usable.data());
+        source.read(SourceSplit::train, 0, 1, image.data(), nullptr, usable.data());
         EXPECT_EQ(image[1], text == "(2, 12)" ? 28 : 7) << text;
         return std::vector<index_t>{source.info().H, source.info().W, source.info().C};
     };
@@ -181,15 +181,15 @@ TEST(NpzNames, RecognizeTrainingAndTest) {
           "test10",      "TESTING",      "imagenet_val_64", "Imagenet32_Val", "x_test",    "evalSet",
           "MyValData",   "cifar10-test", "imagenetval",     "values",         "dev.part2", "batch.validation",
           "64x64_valid", "holdout",      "TestBatch2"})
-        EXPECT_EQ(part_of_name(name), NamedPart::test) << name;
+        EXPECT_EQ(split_hint_of(name), SplitHint::test) << name;
     for (const char* name : {"train", "Train_data_batch_1", "x_TRAIN", "trainset", "imagenet_training_3"})
-        EXPECT_EQ(part_of_name(name), NamedPart::train) << name;
+        EXPECT_EQ(split_hint_of(name), SplitHint::train) << name;
     for (const char* name : {"train_val", "trainval", "TrainTest", "validation-train"})
-        EXPECT_EQ(part_of_name(name), NamedPart::both) << name;
+        EXPECT_EQ(split_hint_of(name), SplitHint::both) << name;
     for (const char* name : {"latest", "interval_1", "invalid", "a_testimony"})
-        EXPECT_EQ(part_of_name(name), NamedPart::perhaps_test) << name;
+        EXPECT_EQ(split_hint_of(name), SplitHint::perhaps_test) << name;
     for (const char* name : {"p1", "data_batch_1", "", "64", "images", "device"})
-        EXPECT_EQ(part_of_name(name), NamedPart::none) << name;
+        EXPECT_EQ(split_hint_of(name), SplitHint::none) << name;
 }
 
 TEST(NpzNames, FolderNamesDecideIfTheyDiffer) {

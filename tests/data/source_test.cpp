@@ -18,10 +18,10 @@ class Numbered : public ImageSource {
     Numbered(index_t train, index_t test, std::set<index_t> broken = {})
         : info_{"numbered", 2, 2, 1, 3, train, test}, broken_(std::move(broken)) {}
     const SourceInfo& info() const override { return info_; }
-    void read(Part part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
+    void read(SourceSplit part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
               std::uint8_t* usable) override {
-        EXPECT_EQ(first, next_[part == Part::test]);
-        next_[part == Part::test] += count;
+        EXPECT_EQ(first, next_[part == SourceSplit::test]);
+        next_[part == SourceSplit::test] += count;
         for (index_t n = 0; n < count; ++n) {
             std::fill_n(images + 4 * n, 4, static_cast<std::uint8_t>(first + n));
             labels[n] = static_cast<std::int32_t>((first + n) % 3);
@@ -113,11 +113,11 @@ TEST(Cifar10Source, ReadsAcrossFiles) {
     EXPECT_EQ(source.info().train, 7);
     std::vector<std::uint8_t> images(5 * 3072), usable(5, 1);
     std::vector<std::int32_t> labels(5);
-    source.read(Part::train, 2, 5, images.data(), labels.data(), usable.data());
+    source.read(SourceSplit::train, 2, 5, images.data(), labels.data(), usable.data());
     EXPECT_EQ(labels, (std::vector<std::int32_t>{1, 2, 2, 2, 2}));
     for (std::size_t n = 0; n < 5; ++n)
         EXPECT_EQ(images[n * 3072 + 3071], std::vector<int>({2, 0, 1, 2, 3})[n]);
-    source.read(Part::test, 0, 2, images.data(), labels.data(), usable.data());
+    source.read(SourceSplit::test, 0, 2, images.data(), labels.data(), usable.data());
     EXPECT_EQ(labels[1], 3);
 }
 
@@ -125,14 +125,14 @@ TEST(Shapes, DependOnlyOnSeedAndNumber) {
     ShapesSource one(16, 3, 20, 5, 7, 1), many(16, 3, 20, 5, 7, 2);
     std::vector<std::uint8_t> a(20 * 768), b(a), usable(20, 1);
     std::vector<std::int32_t> label_a(20), label_b(20);
-    one.read(Part::train, 0, 20, a.data(), label_a.data(), usable.data());
-    many.read(Part::train, 0, 15, b.data(), label_b.data(), usable.data());
-    many.read(Part::train, 15, 5, b.data() + 15 * 768, label_b.data() + 15, usable.data());
+    one.read(SourceSplit::train, 0, 20, a.data(), label_a.data(), usable.data());
+    many.read(SourceSplit::train, 0, 15, b.data(), label_b.data(), usable.data());
+    many.read(SourceSplit::train, 15, 5, b.data() + 15 * 768, label_b.data() + 15, usable.data());
     EXPECT_EQ(a, b);
     EXPECT_EQ(label_a, label_b);
     EXPECT_EQ(std::set<std::int32_t>(label_a.begin(), label_a.end()).size(), 4u);
     std::vector<std::uint8_t> test(768);
-    one.read(Part::test, 0, 1, test.data(), label_a.data(), usable.data());
+    one.read(SourceSplit::test, 0, 1, test.data(), label_a.data(), usable.data());
     EXPECT_FALSE(std::equal(test.begin(), test.end(), a.begin()));
     EXPECT_THROW(ShapesSource(7, 3, 1, 1, 0, 1), InputError);
     EXPECT_THROW(ShapesSource(16, 2, 1, 1, 0, 1), InputError);

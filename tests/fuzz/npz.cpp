@@ -16,6 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
         std::uint8_t usable = 1;
         std::int32_t label = 0;
         for (index_t n = 0; n < info.train; ++n)
-            source.read(Part::train, n, 1, image.data(), info.n_classes > 0 ? &label : nullptr, &usable);
+            source.read(SourceSplit::train, n, 1, image.data(), info.n_classes > 0 ? &label : nullptr,
+                        &usable);
     });
 }

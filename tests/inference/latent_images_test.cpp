@@ -60,7 +60,7 @@ TEST(LatentEdits, ScalesAndSwapsSingleLevels) {
     scale_levels(model, {2, 3, 0}, scaled);
     take_level(model, 1, b, taken);
     std::vector<int> level_of(D, -1);
-    for (const LatentPart& part : latent_parts(model))
+    for (const LatentLevel& part : latent_levels(model))
         for (index_t i = 0; i < part.shape.size(); ++i)
             level_of[part.offset + i] = static_cast<int>(part.level);
     // Level 0 holds half of the values, level 1 a quarter, the top a quarter.

@@ -24,7 +24,7 @@ TEST_P(KernelParity, Gaussians) {
     Random random(9);
     const index_t N = 3, rows = 20, C = 6;
     for (const bool shared : {false, true}) {
-        const Latents latents{N, rows, C, shared ? C : 2 * C};
+        const LatentShape latents{N, rows, C, shared ? C : 2 * C};
         const GaussianLayout layout = shared ? shared_gaussian(C) : interleaved_gaussian(C);
         const index_t second = shared ? C : 1;
         const auto parameters = random.normals<real>((shared ? 1 : N) * rows * 2 * C, 0.3);

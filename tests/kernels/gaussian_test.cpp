@@ -30,7 +30,7 @@ struct Problem {
     const real* logs() const { return parameters.data() + logs_offset(); }
 
     test::Random random{1};
-    Latents latents;
+    LatentShape latents;
     GaussianLayout layout;
     std::vector<real> parameters;
     std::vector<double> z;
@@ -94,7 +94,7 @@ TEST_P(Gaussian, BackwardMatchesDerivative) {
 }
 
 TEST(GaussianNoise, DependsOnSeedImageAndPosition) {
-    const Latents latents{3, 5, 3, 3};  // 15 numbers per image: the last block is cut
+    const LatentShape latents{3, 5, 3, 3};  // 15 numbers per image: the last block is cut
     std::vector<double> z(45, 100.0), later(45, 100.0), cold(45, 100.0);
     gaussian_noise(test::cpu(), latents, 4, 20, 0, 1.0, z.data());
     gaussian_noise(test::cpu(), latents, 4, 21, 0, 1.0, later.data());

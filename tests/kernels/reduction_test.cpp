@@ -61,7 +61,7 @@ TEST(Reductions, ColumnSumsMatch) {
 }
 
 TEST(Reductions, GroupSumsDoNotDependOnThreads) {
-    const Latents latents{5, 100, 7, 7};
+    const LatentShape latents{5, 100, 7, 7};
     const std::vector<double> z = test::Random(3).normals(5 * 100 * 7);
     const std::vector<real> parameters = test::Random(4).normals<real>(5 * 100 * 14, 0.3);
     expect_same_for_all_thread_counts([&](const Exec& exec) {
@@ -83,7 +83,7 @@ TEST(Reductions, GroupSumsDoNotDependOnThreads) {
 TEST(Reductions, GroupSumsMatch) {
     for (const index_t rows : {1, 15, 16, 17, 64, 100, 1100})
         for (const index_t C : {1, 5, 40}) {
-            const Latents latents{2, rows, C, C};
+            const LatentShape latents{2, rows, C, C};
             const std::vector<double> z = test::Random(8).normals(2 * rows * C);
             const std::vector<real> parameters(2 * rows * C * 2, real{0});  // standard normal
             std::vector<double> logp(2, 0.0), partial(group_scratch(2));

@@ -241,7 +241,7 @@ TEST(Glow, DeriveNamesBadLayer) {
     for (const Tensor& tensor : model.glow.parameters().tensors())
         if (tensor.name == "level1/step1/invconv/weight")
             std::fill_n(model.values.value.begin() + tensor.offset, tensor.count, 0.0);
-    const Glow::Conditioning prepared = model.glow.derive_and_check(model.machine.context);
+    const Glow::MixingCheck prepared = model.glow.derive_and_check(model.machine.context);
     EXPECT_EQ(prepared.bad_layer, "level1/step1");
     EXPECT_TRUE(std::isinf(prepared.max_condition));
 }

@@ -11,10 +11,10 @@ namespace {
 
 // Everything a training step takes from its arenas, real or counting.
 void step(const Backend& backend, bool count_only, Memory& memory, const ModelConfig& config,
-          const Execution& execution, index_t N, const MemoryPolicy& policy, bool initialize) {
+          const NetworkSettings& settings, index_t N, const MemoryPolicy& policy, bool initialize) {
     const Context context = count_only ? backend.counting_context(memory[Category::workspace])
                                        : backend.context(memory[Category::workspace]);
-    Glow glow(config, execution);
+    Glow glow(config, settings);
     Parameters& parameters = glow.parameters();
     parameters.bind(memory[Category::parameters].take<real>(parameters.size()));
     real* const gradients = memory[Category::gradients].take<real>(parameters.size());
@@ -58,7 +58,7 @@ void step(const Backend& backend, bool count_only, Memory& memory, const ModelCo
 
 struct Case {
     ModelConfig config;
-    Execution execution;
+    NetworkSettings settings;
     index_t N = 0;
     MemoryPolicy policy;
     bool initialize = false;
@@ -66,11 +66,11 @@ struct Case {
 
 std::vector<Case> cases() {
     std::vector<Case> result;
-    const auto add = [&result](const ModelConfig& config, const Execution& execution, index_t N,
+    const auto add = [&result](const ModelConfig& config, const NetworkSettings& settings, index_t N,
                                const MemoryPolicy& policy, bool initialize) {
         Case& one = result.emplace_back();
         one.config = config;
-        one.execution = execution;
+        one.settings = settings;
         one.N = N;
         one.policy = policy;
         one.initialize = initialize;
@@ -107,11 +107,11 @@ TEST(MemoryPlan, EqualsMeasuredPeak) {
     const Backend backend(Device::cpu, 2);
     for (const Case& c : cases()) {
         Memory counting;
-        step(backend, true, counting, c.config, c.execution, c.N, c.policy, c.initialize);
+        step(backend, true, counting, c.config, c.settings, c.N, c.policy, c.initialize);
         const MemoryBytes plan = counting.peak();
         // Exactly the planned sizes: one more byte would throw.
         Memory memory(Device::cpu, plan);
-        step(backend, false, memory, c.config, c.execution, c.N, c.policy, c.initialize);
+        step(backend, false, memory, c.config, c.settings, c.N, c.policy, c.initialize);
         EXPECT_EQ(memory.peak(), plan);
         for (int i = 0; i < kCategories; ++i)
             EXPECT_EQ(memory[static_cast<Category>(i)].peak(), plan[i]) << kCategoryNames[i];
@@ -159,7 +159,7 @@ TEST(MemoryPlan, LayersStayWithinBlocks) {
         MemoryBytes room;
         room.fill(std::size_t{1} << 28);
         Memory memory(Device::cpu, room, true);  // guards abort on overrun
-        step(backend, false, memory, c.config, c.execution, c.N, c.policy, c.initialize);
+        step(backend, false, memory, c.config, c.settings, c.N, c.policy, c.initialize);
     }
 }
 

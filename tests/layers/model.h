@@ -21,9 +21,9 @@ inline ModelConfig make_config(index_t height, index_t width, index_t channels, 
 }
 
 struct Model {
-    Model(const ModelConfig& config, index_t N, const Execution& execution = {}, double logs_scale = 0.1,
+    Model(const ModelConfig& config, index_t N, const NetworkSettings& settings = {}, double logs_scale = 0.1,
           std::uint64_t seed = 3)
-        : glow(config, execution),
+        : glow(config, settings),
           values(glow.parameters(), machine.backend.solver(), seed, logs_scale),
           x(Random(seed + 7).normals(N * config.dimensions(), 0.3)),
           h(x),

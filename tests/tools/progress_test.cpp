@@ -32,7 +32,7 @@ TEST(Progress, OtherOutputRemovesTheLine) {
                   draw();
                   command.warn("odd");
                   draw();
-                  command.say("note");
+                  command.info("note");
               }),
               drawn + kLine + "glow_test: warning: odd\n" + drawn + kLine + "note\n");
     EXPECT_EQ(errors_of([&] {

@@ -113,7 +113,7 @@ TEST_F(Malformed, Cifar10) {
         Cifar10Source source(find_cifar10(path.parent_path()));
         std::vector<std::uint8_t> images(3 * 3072), usable(3);
         std::vector<std::int32_t> labels(3);
-        source.read(Part::train, 0, 3, images.data(), labels.data(), usable.data());
+        source.read(SourceSplit::train, 0, 3, images.data(), labels.data(), usable.data());
     };
     const std::string good = make::cifar10(3);
     for (const std::size_t length : {0u, 1u, 3072u, 3074u, 9218u})
@@ -129,7 +129,7 @@ TEST_F(Malformed, NumPyArchives) {
         std::vector<std::uint8_t> images(static_cast<std::size_t>(N * source.info().image_bytes())),
             usable(static_cast<std::size_t>(N));
         std::vector<std::int32_t> labels(static_cast<std::size_t>(N));
-        source.read(Part::train, 0, N, images.data(), labels.data(), usable.data());
+        source.read(SourceSplit::train, 0, N, images.data(), labels.data(), usable.data());
     };
     const std::string data = make::npy("|u1", "(4, 12)", make::pixels(48)),
                       labels = make::npy("<i8", "(4,)", std::string(32, '\0'));

@@ -453,7 +453,7 @@ TEST_F(Recovery, VerboseRunReportsEngines) {
         run.options.tune = true;
         run.verbose = verbose;
         index_t reports = 0;
-        run.say = [&](const std::string& line) { reports += line.find("cuDNN") != std::string::npos; };
+        run.info = [&](const std::string& line) { reports += line.find("cuDNN") != std::string::npos; };
         run_training(run);
         EXPECT_EQ(reports > 0, verbose);
     }

@@ -69,7 +69,7 @@ TEST(SlowTrainedInverse, ReconstructsCifar10) {
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(4000 * options.model.dimensions()));
     std::vector<std::int32_t> labels(4000);
     std::vector<std::uint8_t> usable(4000, 1);
-    source.read(Part::train, 0, 4000, pixels.data(), labels.data(), usable.data());
+    source.read(SourceSplit::train, 0, 4000, pixels.data(), labels.data(), usable.data());
     expect_inverse_after(1000, options, pixels, 64);
 }
 

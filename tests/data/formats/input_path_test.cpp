@@ -101,7 +101,7 @@ struct UnusableImages : testing::Test {
         std::vector<std::uint8_t> images(static_cast<std::size_t>(source.info().train * 192)),
             usable(static_cast<std::size_t>(source.info().train), 1);
         std::vector<std::int32_t> labels(usable.size());
-        source.read(Part::train, 0, source.info().train, images.data(), labels.data(), usable.data());
+        source.read(SourceSplit::train, 0, source.info().train, images.data(), labels.data(), usable.data());
         left_out = source.take_skipped();
         classes = source.classes();
         std::string text;
@@ -210,7 +210,9 @@ TEST_F(UnusableImages, ReportsVanishedFile) {
         ImageFolder source(folder.path(), options(strict));
         fs::remove(folder / "2.png");
         std::vector<std::uint8_t> images(2 * 192), usable(2, 1);
-        const auto read = [&] { source.read(Part::train, 0, 2, images.data(), nullptr, usable.data()); };
+        const auto read = [&] {
+            source.read(SourceSplit::train, 0, 2, images.data(), nullptr, usable.data());
+        };
         if (strict) {
             expect_throw<InputError>(read, {"2.png", "No such file", "--strict"});
         } else {

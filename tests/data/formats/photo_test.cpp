@@ -512,7 +512,7 @@ struct PhotoFolder : testing::Test {
         return options;
     }
     // All images of a part and their labels.
-    std::pair<Pixels, std::vector<std::int32_t>> read(ImageFolder& source, Part part, Pixels& usable) {
+    std::pair<Pixels, std::vector<std::int32_t>> read(ImageFolder& source, SourceSplit part, Pixels& usable) {
         const index_t N = source.info().images(part);
         Pixels images(static_cast<std::size_t>(N * source.info().image_bytes()));
         std::vector<std::int32_t> labels(static_cast<std::size_t>(N));
@@ -545,7 +545,7 @@ TEST_F(PhotoFolder, SortsFilesByName) {
     EXPECT_EQ(source.other_files(), (std::map<std::string, index_t>{{".txt", 1}}));
     EXPECT_EQ(source.info().n_classes, 0);
     Pixels usable;
-    const Pixels images = read(source, Part::train, usable).first;
+    const Pixels images = read(source, SourceSplit::train, usable).first;
     EXPECT_EQ(images[0], 10);
     EXPECT_EQ(images[192], 20);
     EXPECT_NEAR(images[384], 30, 5);
@@ -563,10 +563,10 @@ TEST_F(PhotoFolder, ReadsRecursivelyInPathOrder) {
     ImageFolder source(folder.path(), all);
     EXPECT_EQ(source.info().n_classes, 0);
     Pixels usable;
-    const Pixels images = read(source, Part::train, usable).first;
+    const Pixels images = read(source, SourceSplit::train, usable).first;
     std::vector<std::string> names;
     for (index_t n = 0; n < source.info().train; ++n) {
-        names.push_back(source.name(Part::train, n));
+        names.push_back(source.name(SourceSplit::train, n));
         EXPECT_EQ(images[static_cast<std::size_t>(n * 192)], 10 * (n + 1));
     }
     EXPECT_EQ(names, (std::vector<std::string>{"a/1.png", "a/deeper/2.png", "b/1.png", "top.png"}));
@@ -643,7 +643,7 @@ TEST_F(PhotoFolder, TopFolderIsClass) {
     ImageFolder source(folder.path(), all);
     EXPECT_EQ(source.classes(), (std::vector<std::string>{"cat", "dog"}));
     Pixels usable;
-    const auto [images, labels] = read(source, Part::train, usable);
+    const auto [images, labels] = read(source, SourceSplit::train, usable);
     EXPECT_EQ(labels, (std::vector<std::int32_t>{0, 0, 1}));
     EXPECT_EQ(images[384], 30);
     const std::vector<std::string> skipped = source.take_skipped();
@@ -673,7 +673,7 @@ TEST_F(PhotoFolder, CropsStayInOneSplit) {
     EXPECT_EQ(source.info().train, 45);
     EXPECT_EQ(source.info().test, 15);
     std::set<std::string> trained, squares;
-    for (const Part part : {Part::train, Part::test}) {
+    for (const SourceSplit part : {SourceSplit::train, SourceSplit::test}) {
         Pixels usable;
         const Pixels images = read(source, part, usable).first;
         const std::vector<index_t> groups = source.groups(part);
@@ -688,7 +688,7 @@ TEST_F(PhotoFolder, CropsStayInOneSplit) {
             Pixels expected(192);
             shrink(read_photo(folder / file, 3), {x, y, {side, side}}, {8, 8}, expected.data());
             ASSERT_TRUE(std::equal(expected.begin(), expected.end(), images.begin() + n * 192)) << name;
-            if (part == Part::train)
+            if (part == SourceSplit::train)
                 trained.insert(file);
             else
                 EXPECT_EQ(trained.count(file), 0u) << name;
@@ -700,17 +700,17 @@ TEST_F(PhotoFolder, CropsStayInOneSplit) {
     crops.test = 0;
     ImageFolder other(folder.path(), crops);
     Pixels usable;
-    read(other, Part::train, usable);
-    EXPECT_NE(other.name(Part::train, 0), source.name(Part::train, 0));
+    read(other, SourceSplit::train, usable);
+    EXPECT_NE(other.name(SourceSplit::train, 0), source.name(SourceSplit::train, 0));
 }
 
 TEST_F(PhotoFolder, TilesFormACenteredGrid) {
     const auto squares = [&](const ImageFolderOptions& tiled) {
         ImageFolder source(folder.path(), tiled);
         Pixels usable;
-        read(source, Part::train, usable);
+        read(source, SourceSplit::train, usable);
         std::vector<std::string> names;
-        for (index_t n = 0; n < source.info().train; ++n) names.push_back(source.name(Part::train, n));
+        for (index_t n = 0; n < source.info().train; ++n) names.push_back(source.name(SourceSplit::train, n));
         return names;
     };
     const Image image{19, 27, 3, Pixels(19 * 27 * 3, 100)};
@@ -739,16 +739,16 @@ TEST_F(PhotoFolder, TestPartDependsOnSeed) {
     quarter.seed = 1;
     ImageFolder other(folder.path(), quarter);
     Pixels usable;
-    const Pixels test = read(source, Part::test, usable).first,
-                 train = read(source, Part::train, usable).first;
+    const Pixels test = read(source, SourceSplit::test, usable).first,
+                 train = read(source, SourceSplit::train, usable).first;
     EXPECT_EQ(test.size(), 10 * 192u);
     std::vector<int> firsts;
     for (std::size_t i = 0; i < test.size(); i += 192) firsts.push_back(test[i]);
     for (std::size_t i = 0; i < train.size(); i += 192) firsts.push_back(train[i]);
     std::sort(firsts.begin(), firsts.end());
     for (int n = 0; n < 40; ++n) EXPECT_EQ(firsts[static_cast<std::size_t>(n)], n);
-    EXPECT_EQ(read(again, Part::test, usable).first, test);
-    EXPECT_NE(read(other, Part::test, usable).first, test);
+    EXPECT_EQ(read(again, SourceSplit::test, usable).first, test);
+    EXPECT_NE(read(other, SourceSplit::test, usable).first, test);
 }
 
 TEST_F(PhotoFolder, SkipsAndReportsBrokenAndSmallImages) {
@@ -760,7 +760,7 @@ TEST_F(PhotoFolder, SkipsAndReportsBrokenAndSmallImages) {
     all.test = 0;
     ImageFolder source(folder.path(), all);
     Pixels usable;
-    read(source, Part::train, usable);
+    read(source, SourceSplit::train, usable);
     EXPECT_EQ(usable, (Pixels{1, 0, 1, 0, 0, 1}));
     const std::vector<std::string> skipped = source.take_skipped();
     ASSERT_EQ(skipped.size(), 3u);
@@ -771,7 +771,7 @@ TEST_F(PhotoFolder, SkipsAndReportsBrokenAndSmallImages) {
     EXPECT_TRUE(source.take_skipped().empty());
     all.strict = true;
     ImageFolder strict(folder.path(), all);
-    expect_throw<InputError>([&] { read(strict, Part::train, usable); }, {"1.png", "--strict"});
+    expect_throw<InputError>([&] { read(strict, SourceSplit::train, usable); }, {"1.png", "--strict"});
 }
 
 TEST_F(PhotoFolder, RejectsFoldersWithoutImages) {
