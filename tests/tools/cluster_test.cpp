@@ -278,9 +278,10 @@ TEST_F(Cluster, LimitsOnMemoryAreReported) {
         GLOW_MEMORY_PROGRAM " --depths 1 --sizes 8 --batches 2 --width 8 --device cpu",
         GLOW_DATA_PROGRAM " synthetic gauss --train 10 --test 2 --force -o g.h5"};
     int worked = 0, refused = 0;
-    for (const char* const limit : {"-d", "-v"})
-        for (const int megabytes :
-             {20, 60, 100, 150, 200, 300, 400, 600, 1000, 1400, 1460, 1530, 2000, 4000}) {
+    const std::pair<const char*, std::vector<int>> limits[] = {
+        {"-d", {20, 100, 150, 300, 600, 1400, 2000}}, {"-v", {60, 200, 400, 1000, 1460, 1530, 4000}}};
+    for (const auto& [limit, sizes] : limits)
+        for (const int megabytes : sizes) {
             const std::string set =
                 "ulimit " + std::string(limit) + " " + std::to_string(megabytes * 1000) + "; ";
             for (const std::string& command : commands) {
@@ -298,8 +299,8 @@ TEST_F(Cluster, LimitsOnMemoryAreReported) {
                 }
             }
         }
-    EXPECT_GT(worked, 20);
-    EXPECT_GT(refused, 10);
+    EXPECT_GT(worked, 10);
+    EXPECT_GT(refused, 5);
 }
 
 }  // namespace

@@ -85,7 +85,7 @@ TEST_F(Editing, AcceptsImageFiles) {
 TEST_F(Editing, FallsBackToLinearPath) {
     const Words between =
         Words{"interpolate", "--no-ema", "--data", "classes.h5", "--images", "0,1",          "--steps",
-              "9",           "-o",       "x.png",  "--json",     "--quiet",  "--checkpoint", "young.h5"};
+              "9",           "-o",       "x.png",  "--json",     "--quiet",  "--checkpoint", "steep.h5"};
     const auto not_finite = [](const Outcome& outcome) {
         const std::size_t at = outcome.err.find(" of 9 not finite");
         return at == std::string::npos ? 0 : std::stoi(outcome.err.substr(outcome.err.rfind(' ', at - 1)));
@@ -96,7 +96,7 @@ TEST_F(Editing, FallsBackToLinearPath) {
         for (const std::string level : {"level0", "level1"})
             for (float& weight : edit.tensor("/params/" + level + "/step1/coupling/conv3/weight").values)
                 weight *= factor;
-        edit.write(folder / "young.h5");
+        edit.write(folder / "steep.h5");
         const Outcome spherical = latent(between + Words{"--path", "spherical"}),
                       linear = latent(between + Words{"--path", "linear"}), chosen = latent(between);
         ASSERT_EQ(chosen.code, 0) << chosen.err;
