@@ -92,7 +92,8 @@ TEST_F(UserData, FoldersTrainConditionalModel) {
 // A conditional model takes the classes of photographs from their folders, as a data set of them does.
 TEST_F(UserData, FoldersAreClassesOfConditionalModel) {
     for (const char* name : {"sets/ants", "sets/bees", "sets/cats"}) write_pictures(name, 10);
-    ASSERT_EQ(data({"images", "sets", "--size", "16", "--test", "0", "-o", "classes.h5"}).code, 0);
+    ASSERT_EQ(
+        data({"images", "sets", "--size", "16", "--test", "0", "--valid", "0", "-o", "classes.h5"}).code, 0);
     ASSERT_EQ(train({"--data", "classes.h5", "--out", "run", "--levels", "2", "--depth", "1", "--width", "8",
                      "--batch", "4", "--max-steps", "3", "--y-cond", "--lr", "0.1", "--quiet"})
                   .code,
