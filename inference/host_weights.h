@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <vector>
 
-#include "inference/model_file.h"
 #include "layers/parameters.h"
+#include "layers/weights.h"
 #include "runtime/device.h"
 
 namespace glow {

@@ -12,6 +12,7 @@
 #include "kernels/error.h"
 #include "kernels/gaussian.h"
 #include "kernels/reduce.h"
+#include "layers/weights.h"
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
 

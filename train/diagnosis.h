@@ -5,8 +5,8 @@
 #include <functional>
 #include <string>
 
-#include "inference/model_file.h"
 #include "layers/glow.h"
+#include "layers/weights.h"
 #include "runtime/context.h"
 #include "train/recovery.h"
 

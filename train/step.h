@@ -12,6 +12,7 @@
 #include "kernels/optimizer.h"
 #include "layers/derived_weights.h"
 #include "layers/glow.h"
+#include "layers/weights.h"
 #include "runtime/context.h"
 #include "runtime/memory.h"
 #include "train/audit.h"

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "inference/model_file.h"
 #include "kernels/optimizer.h"
 #include "kernels/step_sums.h"
 #include "layers/glow.h"
+#include "layers/weights.h"
 #include "runtime/context.h"
 #include "runtime/memory.h"
 

@@ -6,6 +6,7 @@
 
 #include "data/dataset.h"
 #include "kernels/dequantize.h"
+#include "layers/weights.h"
 #include "train/run_plan.h"
 #include "train/step.h"
 

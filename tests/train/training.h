@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/math.h"
+#include "layers/weights.h"
 #include "tests/data/files.h"
 #include "tests/support.h"
 #include "train/step.h"
