@@ -10,7 +10,7 @@
 
 #include "data/dataset.h"
 #include "data/formats/fingerprint.h"
-#include "inference/inference.h"
+#include "inference/loaded_model.h"
 #include "inference/lossless.h"
 
 namespace glow {

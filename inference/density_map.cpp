@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "inference/flow_buffers.h"
 #include "kernels/coupling.h"
 #include "kernels/density_map.h"
 #include "kernels/elementwise.h"

@@ -11,6 +11,7 @@
 
 #include "inference/image_arrays.h"
 #include "inference/likelihood.h"
+#include "inference/loaded_model.h"
 
 namespace glow {
 

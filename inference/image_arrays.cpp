@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "inference/evaluate.h"
 #include "inference/latents.h"
+#include "inference/sample.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/reduce.h"
+#include "layers/precision.h"
 #include "runtime/device.h"
 
 namespace glow {

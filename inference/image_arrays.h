@@ -5,7 +5,12 @@
 #include <variant>
 #include <vector>
 
-#include "inference/inference.h"
+#include "inference/flow_buffers.h"
+#include "inference/loaded_model.h"
+#include "inference/sample_health.h"
+#include "kernels/dequantize.h"
+#include "layers/config.h"
+#include "runtime/context.h"
 
 namespace glow {
 

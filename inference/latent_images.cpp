@@ -5,6 +5,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "inference/flow_buffers.h"
+#include "inference/sample.h"
 #include "kernels/error.h"
 #include "runtime/device.h"
 

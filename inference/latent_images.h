@@ -7,8 +7,9 @@
 #include <functional>
 #include <vector>
 
-#include "inference/inference.h"
 #include "inference/latents.h"
+#include "inference/loaded_model.h"
+#include "layers/config.h"
 
 namespace glow {
 

@@ -9,7 +9,8 @@
 
 #include "data/formats/atomic_file.h"
 #include "data/formats/hdf5_file.h"
-#include "inference/inference.h"
+#include "inference/loaded_model.h"
+#include "layers/config.h"
 #include "layers/layer.h"
 
 namespace glow {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "inference/evaluate.h"
 #include "kernels/error.h"
 
 namespace glow {

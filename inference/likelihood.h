@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "inference/flow_buffers.h"
 #include "inference/image_arrays.h"
-#include "inference/inference.h"
+#include "inference/loaded_model.h"
+#include "kernels/dequantize.h"
 
 namespace glow {
 

@@ -23,7 +23,9 @@
 #include <vector>
 
 #include "inference/bit_stack.h"
-#include "inference/inference.h"
+#include "inference/loaded_model.h"
+#include "layers/config.h"
+#include "layers/glow.h"
 
 namespace glow {
 

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "inference/inference.h"
+#include "inference/statistics.h"
 
 namespace glow {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "inference/inference.h"
+#include "inference/loaded_model.h"
 
 namespace glow {
 

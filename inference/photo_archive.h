@@ -4,6 +4,7 @@
 
 #include "data/formats/photo.h"
 #include "inference/compressed_file.h"
+#include "inference/loaded_model.h"
 
 namespace glow {
 

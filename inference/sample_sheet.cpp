@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "inference/sample.h"
+#include "inference/sample_health.h"
+
 namespace glow {
 namespace {
 
@@ -28,6 +31,12 @@ std::optional<GridSize> sheet_grid(const ModelConfig& model) {
     while (large() && grid.rows > 1) grid.rows /= 2;
     while (large() && grid.columns > 1) grid.columns /= 2;
     return grid;
+}
+
+std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t n_classes) {
+    std::vector<std::int32_t> labels(static_cast<std::size_t>(count));
+    for (index_t i = 0; i < count; ++i) labels[i] = static_cast<std::int32_t>(i % columns % n_classes);
+    return labels;
 }
 
 std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_t seed,

@@ -7,7 +7,8 @@
 #include <string>
 
 #include "data/grid.h"
-#include "inference/inference.h"
+#include "inference/flow_buffers.h"
+#include "layers/config.h"
 #include "runtime/context.h"
 
 namespace glow {
@@ -17,6 +18,9 @@ inline constexpr double kSheetTemperatures[] = {0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9
 // Rows x columns of a panel: 4 x 4, or with classes one column for each of the first ten. Smaller for large
 // images, so that a sheet stays within a few megabytes. Empty if 8 images are too many.
 std::optional<GridSize> sheet_grid(const ModelConfig& model);
+
+// Classes of `count` samples in rows of `columns`: one class per column, cycling through the classes.
+std::vector<std::int32_t> column_classes(index_t count, index_t columns, index_t n_classes);
 
 struct SampleSheet {
     Image image;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "inference/latent_images.h"
+#include "inference/loaded_model.h"
 #include "tools/folder_images.h"
 
 namespace glow {

@@ -7,6 +7,8 @@
 
 #include "data/grid.h"
 #include "inference/latent_images.h"
+#include "inference/loaded_model.h"
+#include "inference/sample_health.h"
 #include "tools/model_options.h"
 #include "tools/output_files.h"
 

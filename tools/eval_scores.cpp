@@ -8,6 +8,7 @@
 #include "data/grid.h"
 #include "inference/message_text.h"
 #include "inference/scores.h"
+#include "inference/statistics.h"
 #include "kernels/error.h"
 #include "tools/csv.h"
 #include "tools/numbers.h"

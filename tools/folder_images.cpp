@@ -7,6 +7,7 @@
 #include "data/formats/png.h"
 #include "data/image_folder.h"
 #include "data/photo_files.h"
+#include "inference/loaded_model.h"
 #include "inference/message_text.h"
 #include "kernels/error.h"
 #include "runtime/memory_limit.h"

@@ -16,6 +16,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/math.h"
 #include "kernels/philox.h"
+#include "layers/precision.h"
 #include "runtime/device.h"
 #include "runtime/kernel_profiler.h"
 #include "tools/command_line.h"

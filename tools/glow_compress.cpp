@@ -8,6 +8,7 @@
 #include "data/formats/output_name.h"
 #include "data/formats/webp.h"
 #include "data/photo_files.h"
+#include "inference/loaded_model.h"
 #include "inference/message_text.h"
 #include "inference/photo_archive.h"
 #include "kernels/error.h"

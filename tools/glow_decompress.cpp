@@ -7,6 +7,7 @@
 #include "data/formats/input_path.h"
 #include "data/formats/output_name.h"
 #include "data/formats/png.h"
+#include "inference/loaded_model.h"
 #include "inference/message_text.h"
 #include "inference/photo_archive.h"
 #include "kernels/error.h"

@@ -6,8 +6,11 @@
 #include <utility>
 #include <vector>
 
+#include "inference/evaluate.h"
 #include "inference/likelihood.h"
+#include "inference/loaded_model.h"
 #include "inference/message_text.h"
+#include "inference/statistics.h"
 #include "kernels/error.h"
 #include "runtime/communicator.h"
 #include "runtime/launcher.h"

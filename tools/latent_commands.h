@@ -5,6 +5,7 @@
 #include <string>
 
 #include "inference/latents.h"
+#include "inference/loaded_model.h"
 #include "tools/command_line.h"
 
 namespace glow {

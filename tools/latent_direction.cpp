@@ -6,6 +6,7 @@
 
 #include "data/formats/output_name.h"
 #include "inference/latent_images.h"
+#include "inference/loaded_model.h"
 #include "inference/message_text.h"
 #include "kernels/error.h"
 #include "tools/csv.h"

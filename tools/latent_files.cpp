@@ -3,7 +3,9 @@
 #include <memory>
 
 #include "data/formats/output_name.h"
+#include "inference/loaded_model.h"
 #include "inference/message_text.h"
+#include "inference/sample_health.h"
 #include "kernels/error.h"
 #include "tools/dataset_encoding.h"
 #include "tools/image_output.h"

@@ -2,6 +2,7 @@
 #include <memory>
 #include <optional>
 
+#include "inference/sample_health.h"
 #include "kernels/error.h"
 #include "tools/edit_images.h"
 #include "tools/latent_commands.h"

@@ -6,7 +6,9 @@
 #include <string>
 
 #include "data/dataset.h"
-#include "inference/inference.h"
+#include "inference/loaded_model.h"
+#include "layers/config.h"
+#include "runtime/context.h"
 #include "tools/command_line.h"
 
 namespace glow {

@@ -4,9 +4,13 @@
 #include <memory>
 #include <vector>
 
-#include "inference/inference.h"
+#include "data/batch.h"
+#include "inference/flow_buffers.h"
+#include "kernels/dequantize.h"
 #include "kernels/step_sums.h"
 #include "layers/derived_weights.h"
+#include "layers/glow.h"
+#include "runtime/context.h"
 #include "runtime/cuda_graph.h"
 #include "train/options.h"
 #include "train/update.h"

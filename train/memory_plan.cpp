@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <optional>
 
-#include "inference/inference.h"
+#include "data/batch.h"
+#include "inference/evaluate.h"
+#include "inference/sample.h"
 #include "train/batch_prefetcher.h"
 #include "train/step.h"
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "inference/model_file.h"
+#include "inference/statistics.h"
 #include "train/run.h"
 #include "train/run_folder.h"
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "inference/statistics.h"
 #include "train/step.h"
 
 namespace glow {

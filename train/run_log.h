@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "inference/statistics.h"
 #include "runtime/threads.h"
 #include "train/run.h"
 #include "train/run_folder.h"

@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "inference/inference.h"
+#include "data/batch.h"
+#include "inference/flow_buffers.h"
 #include "inference/model_file.h"
 #include "kernels/optimizer.h"
 #include "layers/derived_weights.h"

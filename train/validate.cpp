@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "inference/evaluate.h"
+#include "inference/flow_buffers.h"
+
 namespace glow {
 
 std::optional<Mean> mean_bits_per_dim(Trainer& trainer, const SplitImages& images, std::uint64_t seed,

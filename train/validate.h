@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "data/dataset.h"
-#include "inference/inference.h"
+#include "inference/statistics.h"
 #include "train/step.h"
 
 namespace glow {

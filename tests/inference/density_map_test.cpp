@@ -7,6 +7,8 @@
 #include <numeric>
 
 #include "data/formats/hdf5_file.h"
+#include "inference/evaluate.h"
+#include "inference/loaded_model.h"
 #include "tests/data/files.h"
 #include "tests/support.h"
 

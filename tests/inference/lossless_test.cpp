@@ -8,7 +8,9 @@
 
 #include "inference/compressed_file.h"
 #include "inference/likelihood.h"
+#include "inference/loaded_model.h"
 #include "inference/photo_archive.h"
+#include "inference/statistics.h"
 #include "kernels/error.h"
 #include "tests/data/files.h"
 #include "tests/data/make_files.h"

@@ -1,6 +1,7 @@
 // The sheet of samples: the position of each image, and the noise it is made from.
 #include "inference/sample_sheet.h"
 
+#include "inference/sample.h"
 #include "tests/train/training.h"
 
 namespace glow {

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <functional>
 
+#include "inference/loaded_model.h"
 #include "inference/model_file.h"
 #include "tests/train/checkpoint_edit.h"
 #include "tests/train/training.h"

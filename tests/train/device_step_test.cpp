@@ -3,7 +3,9 @@
 
 #include <cmath>
 
+#include "inference/evaluate.h"
 #include "inference/host_weights.h"
+#include "inference/sample.h"
 #include "runtime/device.h"
 #include "tests/train/training.h"
 #include "train/batch_prefetcher.h"

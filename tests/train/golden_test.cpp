@@ -1,7 +1,9 @@
 // The golden files: results of an independent PyTorch model in double for the same checkpoints
 // (tests/reference/README.md).
 #include "data/formats/hdf5_file.h"
+#include "inference/evaluate.h"
 #include "inference/image_arrays.h"
+#include "inference/loaded_model.h"
 #include "tests/train/training.h"
 
 namespace glow {

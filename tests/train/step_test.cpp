@@ -1,4 +1,7 @@
 // The training step: memory, gradients under every memory policy, drift and fallback, failures.
+#include "inference/evaluate.h"
+#include "inference/sample.h"
+#include "inference/statistics.h"
 #include "tests/train/training.h"
 #include "train/schedule.h"
 

@@ -1,5 +1,7 @@
 // The bound of variational dequantization against the known entropy of the data.
 #include "data/synthetic_gauss.h"
+#include "inference/evaluate.h"
+#include "inference/statistics.h"
 #include "tests/train/training.h"
 #include "train/schedule.h"
 

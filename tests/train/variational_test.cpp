@@ -1,4 +1,7 @@
 // Training with variational dequantization has the same properties as training without it.
+#include "inference/evaluate.h"
+#include "inference/sample.h"
+#include "inference/statistics.h"
 #include "tests/train/training.h"
 #include "train/schedule.h"
 

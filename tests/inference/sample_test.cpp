@@ -1,31 +1,13 @@
-// Likelihoods and samples of more images than the buffers hold, and their means.
-#include "inference/inference.h"
+// Samples of more images than the buffers hold, their noise, and reports of invalid ones.
+#include "inference/sample.h"
 
+#include "inference/sample_health.h"
 #include "tests/train/training.h"
 
 namespace glow {
 namespace {
 
-TEST(Inference, ProcessesLargeBatchesInParts) {
-    TrainingOptions options = small_options();
-    options.batch = 3;  // buffer size
-    Training training(options);
-    Trainer& trainer = training.random_start().trainer;
-    const Images images(8, options.model, 4);
-    const Noise noise{Dequantization::uniform, 1, Purpose::evaluate, nullptr};
-    const auto bits_of = [&](index_t first, index_t count) {
-        std::vector<double> bits(static_cast<std::size_t>(count));
-        evaluate(trainer.runnable(), images.batch().part(first, count, options.model.dimensions()), noise,
-                 {.bits_per_dim = bits.data()});
-        return bits;
-    };
-    const std::vector<double> all = bits_of(0, 8);
-    // Alone or in a batch: float networks with differently sized products.
-    for (index_t n = 0; n < 8; ++n) EXPECT_NEAR(bits_of(n, 1)[0], all[n], 1e-6) << n;
-    for (index_t n = 1; n < 8; ++n) EXPECT_NE(all[n], all[0]);
-}
-
-TEST(Inference, SamplesDependOnlyOnNumber) {
+TEST(Sample, DependsOnlyOnNumber) {
     TrainingOptions options = small_options();
     options.batch = 3;
     Training training(options);
@@ -53,7 +35,7 @@ TEST(Inference, SamplesDependOnlyOnNumber) {
     }
 }
 
-TEST(Inference, SampleLatentsHaveDistinctNoise) {
+TEST(Sample, LatentsHaveDistinctNoise) {
     TrainingOptions options = small_options();
     options.batch = 2;
     Training training(options);
@@ -79,7 +61,7 @@ void break_scales(Training& training, float logit) {
     training.trainer.use_ema(false);
 }
 
-TEST(Inference, ReportsNonFiniteSamples) {
+TEST(Sample, ReportsNonFiniteSamples) {
     TrainingOptions options = small_options();
     options.batch = 3;
     Training training(options);
@@ -128,16 +110,6 @@ TEST(Inference, ReportsNonFiniteSamples) {
         const bool same = std::equal(&pixels[n * D], &pixels[n * D] + D, &crossed[n * D]);
         EXPECT_EQ(same, n != 0 && n != 4) << n;
     }
-}
-
-TEST(Inference, ReportsStandardError) {
-    const double values[] = {1, 2, 4, 9};
-    const Mean mean = mean_of(values, 4);
-    EXPECT_EQ(mean.value, 4);
-    // Variance (9 + 4 + 0 + 25) / 3 about the mean, over 4.
-    EXPECT_NEAR(mean.standard_error, std::sqrt(38.0 / 3 / 4), 1e-15);
-    EXPECT_EQ(mean.error(), mean.standard_error);
-    EXPECT_EQ(mean_of(values, 1).error(), std::nullopt);
 }
 
 }  // namespace

@@ -1,0 +1,76 @@
+#include "inference/evaluate.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "runtime/device.h"
+
+namespace glow {
+
+Dequantization dequantization_of(const ModelConfig& model) {
+    return model.dequant_depth > 0 ? Dequantization::variational : Dequantization::uniform;
+}
+
+Noise evaluation_noise(const ModelConfig& model, std::uint64_t seed) {
+    return {dequantization_of(model), seed, Purpose::evaluate, nullptr};
+}
+
+EvaluationOutputs EvaluationOutputs::from(index_t first) const {
+    const auto at = [first](double* values) { return values != nullptr ? values + first : nullptr; };
+    return {at(bits_per_dim), at(logdet), at(prior), at(bits_y), at(error_y), at(minus_log_q)};
+}
+
+void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise,
+              const EvaluationOutputs& scores) {
+    const Context& context = model.context;
+    const FlowBuffers& buffers = model.buffers;
+    Glow& glow = model.glow;
+    const ModelConfig& config = glow.config();
+    const index_t D = config.dimensions();
+    for (index_t first = 0; first < batch.N; first += buffers.capacity) {
+        const index_t count = std::min(buffers.capacity, batch.N - first);
+        const Batch part = buffers.to_device(context.exec, batch.part(first, count, D), D);
+        Flow flow = buffers.flow(count, part.labels);
+        Noise part_noise = noise;
+        part_noise.item = part.numbers;
+        glow.dequantize(context, {count, D, config.n_bits, part.pixels}, part_noise, flow,
+                        {buffers.minus_log_q});
+        glow.forward(context, flow);
+        if (context.counting()) continue;
+        if (scores.bits_per_dim != nullptr) {
+            const std::vector<double> logdet = context.to_host(flow.logdet, count),
+                                      prior = context.to_host(flow.prior, count);
+            for (index_t n = 0; n < count; ++n)
+                scores.bits_per_dim[first + n] = config.bits_per_dim(logdet[n] + prior[n]);
+        }
+        const auto keep = [&](const double* values, double* wanted) {
+            if (wanted != nullptr && values != nullptr) download(context.exec, count, values, wanted + first);
+        };
+        keep(flow.logdet, scores.logdet);
+        keep(flow.prior, scores.prior);
+        keep(flow.bits_y, scores.bits_y);
+        keep(flow.error_y, scores.error_y);
+        keep(flow.minus_log_q, scores.minus_log_q);
+    }
+}
+
+void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& part,
+                    const Noise& noise, std::uint64_t draw, const EvaluationOutputs& scores,
+                    const std::function<void(index_t done)>& progress) {
+    const index_t at_once = std::min(model.buffers.capacity, part.count), end = part.first + part.count;
+    std::vector<index_t> order(static_cast<std::size_t>(at_once));
+    std::vector<std::uint64_t> numbers(order.size());
+    std::vector<std::uint8_t> pixels(order.size() * static_cast<std::size_t>(images.set().image_bytes()));
+    for (index_t first = part.first; first < end; first += at_once) {
+        const index_t count = std::min(at_once, end - first);
+        std::iota(order.begin(), order.begin() + count, first);
+        for (index_t n = 0; n < count; ++n) numbers[n] = static_cast<std::uint64_t>(order[n]) | draw << 40;
+        images.gather(order.data(), count, pixels.data());
+        evaluate(model, {count, pixels.data(), numbers.data(), images.labels(first)}, noise,
+                 scores.from(first));
+        if (progress) progress(first + count - part.first);
+    }
+}
+
+}  // namespace glow

@@ -1,0 +1,47 @@
+#include "inference/sample.h"
+
+#include <algorithm>
+
+#include "inference/latents.h"
+#include "kernels/dequantize.h"
+#include "kernels/gaussian.h"
+#include "kernels/reduce.h"
+#include "runtime/device.h"
+
+namespace glow {
+
+void sample(const RunnableModel& model, const SampleRequest& request, std::uint8_t* pixels, double* largest) {
+    const Context& context = model.context;
+    const FlowBuffers& buffers = model.buffers;
+    Glow& glow = model.glow;
+    const index_t D = glow.config().dimensions();
+    for (index_t done = 0; done < request.count; done += buffers.capacity) {
+        const index_t images = std::min(buffers.capacity, request.count - done);
+        const std::int32_t* const classes = request.labels != nullptr ? request.labels + done : nullptr;
+        Flow flow = buffers.flow(images, buffers.labels_to_device(context.exec, images, classes));
+        // Part by part, because each part is contiguous over all images. A noise block is 4 numbers, and
+        // every part has a multiple of 4: at least 4 channels at the top, even H and W if a level is
+        // split.
+        for (const LatentLevel& part : latent_levels(glow.config()))
+            gaussian_noise(context.exec, {images, 1, part.shape.size(), part.shape.size()}, request.seed,
+                           static_cast<std::uint64_t>(request.first + done),
+                           static_cast<std::uint64_t>(part.offset / 4), request.temperature,
+                           flow.h + images * part.offset);
+        glow.decode(context, flow);
+        std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + done * D;
+        quantize(context.exec, images * D, glow.config().n_bits, flow.h, out);
+        download(context.exec, images * D, out, pixels + done * D);
+        if (largest != nullptr) largest_of_images(context, D, flow, largest + done);
+        if (request.progress) request.progress(done + images);
+    }
+}
+
+void largest_of_images(const Context& context, index_t D, const Flow& flow, double* largest) {
+    const Arena::Scope scope(context.workspace);
+    double* const found = context.workspace.take<double>(flow.N);
+    largest_values(context.exec, flow.N, D, flow.h, found,
+                   context.workspace.take<double>(group_scratch(flow.N)));
+    download(context.exec, flow.N, found, largest);
+}
+
+}  // namespace glow

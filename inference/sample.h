@@ -1,0 +1,28 @@
+// Draws samples from a model.
+#pragma once
+
+#include <functional>
+
+#include "inference/flow_buffers.h"
+#include "runtime/context.h"
+
+namespace glow {
+
+struct SampleRequest {
+    index_t count = 0;
+    double temperature = 0.7;
+    std::uint64_t seed = 0;
+    const std::int32_t* labels = nullptr;  // [count]: classes for a conditional model
+    index_t first = 0;                     // number of the first sample
+    // Called after each batch.
+    std::function<void(index_t done)> progress = nullptr;
+};
+// Draws samples into pixels [count, H, W, C]; each depends only on seed and number. largest [count]: each
+// image's largest |x| before quantization, infinity if not finite; nullptr: not needed.
+void sample(const RunnableModel& model, const SampleRequest& request, std::uint8_t* pixels,
+            double* largest = nullptr);
+
+// The largest |x| of decoded images in flow.h before quantization, [flow.N], as in sample().
+void largest_of_images(const Context& context, index_t D, const Flow& flow, double* largest);
+
+}  // namespace glow
