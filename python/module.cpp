@@ -20,6 +20,7 @@
 #include "inference/latent_images.h"
 #include "inference/likelihood.h"
 #include "inference/loaded_model.h"
+#include "inference/model_file.h"
 #include "inference/safetensors.h"
 #include "inference/sample.h"
 #include "inference/sample_health.h"

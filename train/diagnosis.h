@@ -3,12 +3,13 @@
 #pragma once
 
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "layers/glow.h"
 #include "layers/weights.h"
 #include "runtime/context.h"
-#include "train/recovery.h"
+#include "train/step_failure.h"
 
 namespace glow {
 

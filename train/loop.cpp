@@ -9,6 +9,7 @@
 #include "inference/message_text.h"
 #include "inference/sample_sheet.h"
 #include "kernels/error.h"
+#include "train/step_failure.h"
 #include "train/stop_signals.h"
 #include "train/validate.h"
 

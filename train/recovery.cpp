@@ -3,90 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
+#include "inference/model_file.h"
 #include "train/diagnosis.h"
+#include "train/schedule.h"
 #include "train/session.h"
 #include "train/step.h"
 
 namespace glow {
 namespace {
 
-constexpr index_t kEarlySteps = 16;  // steps before the deviation of losses is reliable
-constexpr double kEarlyJump = 10;    // limit in bits/dim until then
-constexpr double kDeviations = 8;
-// minimum batch size: with fewer, a single unusual image dominates the loss
-constexpr index_t kMinImages = 4;
 constexpr std::size_t kRememberedSteps = 32;  // steps listed in a report
 
 }  // namespace
-
-StepFailure::StepFailure(const std::string& message, nlohmann::ordered_json what)
-    : Error(message + "; lower --lr or resume from an earlier checkpoint"), found(std::move(what)) {
-    found["message"] = message;
-}
-
-// ---- Tests for a failed step ---------------------------------------------------------------------
-
-Limits limits_of(const TrainingHistory& history, const TrainingOptions& options) {
-    Limits limits;
-    if (history.steps == 0) return limits;
-    if (options.loss_jump > 0 && options.batch >= kMinImages)
-        limits.loss =
-            history.loss + std::max({options.loss_jump, kDeviations * std::sqrt(history.loss_variance),
-                                     history.steps < kEarlySteps ? kEarlyJump : 0.0});
-    if (options.condition_jump > 0)
-        limits.condition = options.condition_jump * std::exp(history.log_condition);
-    return limits;
-}
-
-std::vector<MemoryPolicy> fallback_policies(const MemoryPolicy& requested) {
-    std::vector<MemoryPolicy> all = {requested};
-    MemoryPolicy safer;
-    for (const index_t anchor_every : {16, 1}) {
-        safer.anchor_every = anchor_every;
-        if (requested.anchor_every == 0 || requested.anchor_every > anchor_every ||
-            !requested.last_maps.empty())
-            all.push_back(safer);
-    }
-    if (requested.float_states && requested.anchor_every == 1) all.push_back(safer);
-    return all;
-}
-
-double Trainer::check_mixings(double largest_condition) {
-    const Glow::MixingCheck& found = derived_.check(context_);
-    const bool bad = !found.bad_layer.empty();
-    if (!bad && found.max_condition <= largest_condition) return found.max_condition;
-    FailureContext failed = failure_context();
-    failed.weights.params = glow_.parameters().values();
-    throw diagnose_mixing(failed, bad ? found.bad_layer : found.worst_layer,
-                          bad ? std::numeric_limits<double>::infinity() : found.max_condition,
-                          largest_condition);
-}
-
-void Trainer::check_step(const Batch& batch, const StepResult& result, const Limits& limits) {
-    const bool fused = update_->during_backward();
-    if (!std::isfinite(result.loss)) throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
-    if (result.loss > limits.loss) {
-        derived_.update(context_, weights_.params);
-        check_mixings(std::numeric_limits<double>::infinity());
-        if (typical_loss(failure_context(batch)) > limits.loss)
-            throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
-    }
-    if (!std::isfinite(result.grad_norm))
-        throw fused ? diagnose_fused_gradient(failure_context(batch), update_->bad_block())
-                    : diagnose_gradient(failure_context(batch));
-    if (result.drift <= drift_tolerance_) return;
-    const std::vector<MemoryPolicy> safer = fallback_policies(policy_);
-    if (!fused || safer.size() == 1)
-        throw diagnose_drift(failure_context(batch), result.drift, drift_tolerance_);
-    policy_ = safer[1];
-    throw DriftError(
-        fmt::format("reconstructed images differ by {:.1e} from the originals (--drift-tolerance {:.1e})",
-                    result.drift, drift_tolerance_));
-}
-
-// ---- Back to a checkpoint ------------------------------------------------------------------------
 
 void Recovery::remember(index_t step, const StepResult& result) {
     last_steps_.push_back(

@@ -10,6 +10,7 @@
 
 #include "inference/model_file.h"
 #include "inference/statistics.h"
+#include "train/history.h"
 #include "train/run.h"
 #include "train/run_folder.h"
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "inference/model_file.h"
 #include "inference/statistics.h"
 #include "train/step.h"
 

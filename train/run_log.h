@@ -7,6 +7,7 @@
 
 #include "inference/statistics.h"
 #include "runtime/threads.h"
+#include "train/history.h"
 #include "train/run.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"

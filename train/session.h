@@ -10,6 +10,7 @@
 #include "data/formats/file_lock.h"
 #include "data/training_images.h"
 #include "inference/statistics.h"
+#include "train/history.h"
 #include "train/resume.h"
 #include "train/run.h"
 #include "train/run_folder.h"

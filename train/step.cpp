@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <vector>
 
 namespace glow {
 namespace {
@@ -59,6 +61,39 @@ void Trainer::summarize(const StepSums& sums, double N, StepResult& result) cons
     result.error_y = sums.error_y / N;
     result.loss = result.bits_per_dim + glow_.config().weight_y * result.bits_y;
     result.grad_norm = std::sqrt(sums.squares);
+}
+
+double Trainer::check_mixings(double largest_condition) {
+    const Glow::MixingCheck& found = derived_.check(context_);
+    const bool bad = !found.bad_layer.empty();
+    if (!bad && found.max_condition <= largest_condition) return found.max_condition;
+    FailureContext failed = failure_context();
+    failed.weights.params = glow_.parameters().values();
+    throw diagnose_mixing(failed, bad ? found.bad_layer : found.worst_layer,
+                          bad ? std::numeric_limits<double>::infinity() : found.max_condition,
+                          largest_condition);
+}
+
+void Trainer::check_step(const Batch& batch, const StepResult& result, const Limits& limits) {
+    const bool fused = update_->during_backward();
+    if (!std::isfinite(result.loss)) throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
+    if (result.loss > limits.loss) {
+        derived_.update(context_, weights_.params);
+        check_mixings(std::numeric_limits<double>::infinity());
+        if (typical_loss(failure_context(batch)) > limits.loss)
+            throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
+    }
+    if (!std::isfinite(result.grad_norm))
+        throw fused ? diagnose_fused_gradient(failure_context(batch), update_->bad_block())
+                    : diagnose_gradient(failure_context(batch));
+    if (result.drift <= drift_tolerance_) return;
+    const std::vector<MemoryPolicy> safer = fallback_policies(policy_);
+    if (!fused || safer.size() == 1)
+        throw diagnose_drift(failure_context(batch), result.drift, drift_tolerance_);
+    policy_ = safer[1];
+    throw DriftError(
+        fmt::format("reconstructed images differ by {:.1e} from the originals (--drift-tolerance {:.1e})",
+                    result.drift, drift_tolerance_));
 }
 
 }  // namespace glow

@@ -1,5 +1,5 @@
-// Trainer: a model with its optimizer state, and one training step. step.cpp has the step, trainer.cpp the
-// setup and checks, recovery.cpp the checks for a failed step. Read step.cpp first.
+// Trainer: a model with its optimizer state, and one training step. step.cpp has the step and the checks for a
+// failed one, trainer.cpp the rest. Read step.cpp first.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,6 @@
 
 #include "data/batch.h"
 #include "inference/flow_buffers.h"
-#include "inference/model_file.h"
 #include "kernels/optimizer.h"
 #include "layers/derived_weights.h"
 #include "layers/glow.h"
@@ -21,7 +20,7 @@
 #include "train/gradient_pass.h"
 #include "train/memory_plan.h"
 #include "train/options.h"
-#include "train/recovery.h"
+#include "train/step_failure.h"
 #include "train/update.h"
 
 namespace glow {
@@ -94,7 +93,7 @@ class Trainer {
   private:
     std::vector<MemoryPolicy> policies_to_try() const;
     void summarize(const StepSums& sums, double N, StepResult& result) const;
-    // In recovery.cpp. Returns the largest condition number.
+    // Returns the largest condition number. Throws StepFailure if one is larger than allowed, or W singular.
     double check_mixings(double largest_condition);
     // Throws if the step failed, so that its update is not applied (fused updates already are).
     void check_step(const Batch& batch, const StepResult& result, const Limits& limits);

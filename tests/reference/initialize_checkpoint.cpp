@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "data/dataset.h"
+#include "inference/model_file.h"
 #include "kernels/dequantize.h"
 #include "layers/weights.h"
 #include "train/run_plan.h"

@@ -5,6 +5,7 @@
 
 #include "inference/evaluate.h"
 #include "inference/host_weights.h"
+#include "inference/model_file.h"
 #include "inference/sample.h"
 #include "runtime/device.h"
 #include "tests/train/training.h"

@@ -4,6 +4,7 @@
 #include "inference/evaluate.h"
 #include "inference/image_arrays.h"
 #include "inference/loaded_model.h"
+#include "inference/model_file.h"
 #include "tests/train/training.h"
 
 namespace glow {

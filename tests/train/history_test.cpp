@@ -4,9 +4,10 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "inference/model_file.h"
 #include "tests/support.h"
 #include "tests/train/training.h"
-#include "train/recovery.h"
+#include "train/step_failure.h"
 
 namespace glow {
 namespace {

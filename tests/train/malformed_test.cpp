@@ -9,6 +9,7 @@
 #include "data/grid.h"
 #include "data/mnist.h"
 #include "data/npz.h"
+#include "inference/model_file.h"
 #include "tests/data/formats/gif_cases.h"
 #include "tests/data/formats/tiff_cases.h"
 #include "tests/data/formats/webp_cases.h"

@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "inference/model_config.h"
 #include "tests/train/training.h"
 
 namespace glow {
