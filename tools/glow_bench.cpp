@@ -23,6 +23,7 @@
 #include "tools/kernel_table.h"
 #include "tools/model_options.h"
 #include "tools/numbers.h"
+#include "train/memory_plan.h"
 #include "train/run_plan.h"
 #include "train/schedule.h"
 #include "train/tune.h"

@@ -18,6 +18,7 @@
 #include "tools/numbers.h"
 #include "tools/output_files.h"
 #include "tools/run_program.h"
+#include "train/memory_plan.h"
 #include "train/memory_point.h"
 #include "train/run_plan.h"
 

@@ -10,6 +10,7 @@
 #include "tools/config_file.h"
 #include "tools/numbers.h"
 #include "tools/training_request.h"
+#include "train/memory_plan.h"
 #include "train/presets.h"
 #include "train/run.h"
 #include "train/run_log.h"

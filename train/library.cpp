@@ -18,9 +18,10 @@
 #include "runtime/cuda.h"
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
+#include "train/memory_plan.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
-#include "train/step.h"
+#include "train/trainer.h"
 
 namespace glow {
 namespace {

@@ -7,7 +7,7 @@
 #include "inference/evaluate.h"
 #include "inference/sample.h"
 #include "train/batch_prefetcher.h"
-#include "train/step.h"
+#include "train/trainer.h"
 
 namespace glow {
 namespace {

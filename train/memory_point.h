@@ -4,7 +4,8 @@
 
 #include <optional>
 
-#include "train/step.h"
+#include "train/memory_plan.h"
+#include "train/trainer.h"
 
 namespace glow {
 

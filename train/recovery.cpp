@@ -8,7 +8,7 @@
 #include "train/diagnosis.h"
 #include "train/schedule.h"
 #include "train/session.h"
-#include "train/step.h"
+#include "train/trainer.h"
 
 namespace glow {
 namespace {

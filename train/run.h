@@ -8,7 +8,8 @@
 
 #include "inference/model_file.h"
 #include "inference/statistics.h"
-#include "train/step.h"
+#include "train/memory_plan.h"
+#include "train/trainer.h"
 
 namespace glow {
 

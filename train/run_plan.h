@@ -8,6 +8,7 @@
 
 #include "data/dataset.h"
 #include "runtime/memory_limit.h"
+#include "train/memory_plan.h"
 #include "train/run.h"
 
 namespace glow {

@@ -11,6 +11,7 @@
 #include "data/training_images.h"
 #include "inference/statistics.h"
 #include "train/history.h"
+#include "train/memory_plan.h"
 #include "train/resume.h"
 #include "train/run.h"
 #include "train/run_folder.h"

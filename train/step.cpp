@@ -1,13 +1,13 @@
 // One step of training. With policy reconstruct, its memory does not grow with depth. train/gradient_pass.cpp
 // and train/update.cpp are its two halves.
-#include "train/step.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
+
+#include "train/trainer.h"
 
 namespace glow {
 namespace {

@@ -1,4 +1,5 @@
-// Trainer (train/step.h) without its step: memory, initialization, and checks of the weights.
+#include "train/trainer.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,7 +10,6 @@
 #include "kernels/error.h"
 #include "layers/precision.h"
 #include "runtime/device.h"
-#include "train/step.h"
 #include "train/tune.h"
 
 namespace glow {

@@ -6,7 +6,7 @@
 
 #include "data/dataset.h"
 #include "inference/statistics.h"
-#include "train/step.h"
+#include "train/trainer.h"
 
 namespace glow {
 

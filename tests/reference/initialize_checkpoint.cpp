@@ -8,8 +8,9 @@
 #include "inference/model_file.h"
 #include "kernels/dequantize.h"
 #include "layers/weights.h"
+#include "train/memory_plan.h"
 #include "train/run_plan.h"
-#include "train/step.h"
+#include "train/trainer.h"
 
 namespace {
 

@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "tests/train/training.h"
+#include "train/memory_plan.h"
 
 namespace glow {
 namespace {

@@ -10,6 +10,7 @@
 #include "runtime/device.h"
 #include "tests/train/training.h"
 #include "train/batch_prefetcher.h"
+#include "train/memory_plan.h"
 #include "train/schedule.h"
 
 namespace glow {

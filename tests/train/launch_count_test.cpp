@@ -9,7 +9,7 @@
 #include <string>
 
 #include "train/memory_plan.h"
-#include "train/step.h"
+#include "train/trainer.h"
 
 namespace glow {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "data/dataset.h"
 #include "tests/train/training.h"
+#include "train/memory_plan.h"
 #include "train/run.h"
 
 namespace glow {

@@ -14,7 +14,8 @@
 #include "layers/weights.h"
 #include "tests/data/files.h"
 #include "tests/support.h"
-#include "train/step.h"
+#include "train/memory_plan.h"
+#include "train/trainer.h"
 
 namespace glow {
 

@@ -3,6 +3,7 @@
 #include "inference/sample.h"
 #include "inference/statistics.h"
 #include "tests/train/training.h"
+#include "train/memory_plan.h"
 #include "train/schedule.h"
 
 namespace glow {
