@@ -15,7 +15,8 @@ namespace {
 MemoryPlan count(const TrainingOptions& options, index_t init_images, const Backend& backend,
                  PlanScope scope) {
     Memory memory;
-    Trainer trainer(options, backend, memory, true, scope != PlanScope::gradients);
+    Trainer trainer(options, backend, memory,
+                    {.counting = true, .gradients_only = scope == PlanScope::gradients});
     std::optional<BatchPrefetcher> batches;
     const int processes = backend.communicator().size();  // rank 0 has the largest slices
     const index_t images = slice_of(options.batch, 0, processes).count;

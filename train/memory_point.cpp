@@ -74,7 +74,7 @@ struct Parts {
     Parts(const MemoryPoint& point, const MemoryPlan& plan, const Backend& backend)
         : options(options_of(point)),
           memory(backend.exec().device, plan.bytes),
-          trainer(options, backend, memory, false, point.with_optimizer),
+          trainer(options, backend, memory, {.gradients_only = !point.with_optimizer}),
           images(options.batch, options.model, options.seed) {}
     TrainingOptions options;
     Memory memory;

@@ -46,7 +46,8 @@ StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Li
 
     if (update_->during_backward()) derived_.invalidate();  // weights may already be partly updated
     check_step(batch, result, limits);                      // throws; weights unchanged unless fused
-    if (update_->apply(clipped(step, options_.clip_norm, result.grad_norm))) derived_.invalidate();
+    update_->apply(clipped(step, options_.clip_norm, result.grad_norm));
+    if (weights_.has_moments()) derived_.invalidate();  // unchanged with TrainerMode::gradients_only
     return result;
 }
 

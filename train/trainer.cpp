@@ -39,12 +39,12 @@ double drift_tolerance_of(const TrainingOptions& options) {
 }
 
 Weights take_weights(const TrainingOptions& options, const Parameters& parameters, Memory& memory,
-                     bool updates) {
+                     bool gradients_only) {
     const index_t size = parameters.size();
     Weights weights;
     weights.params = memory[Category::parameters].take<float>(size);
     weights.fixed = memory[Category::parameters].take<float>(parameters.fixed_size());
-    if (!updates) return weights;
+    if (gradients_only) return weights;
     weights.ema = memory[Category::ema].take<float>(size);
     Arena& moments = memory[Category::moments];
     if (options.moments == MomentPrecision::bf16) {
@@ -59,17 +59,16 @@ Weights take_weights(const TrainingOptions& options, const Parameters& parameter
 
 }  // namespace
 
-Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool count_only,
-                 bool updates)
+Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, TrainerMode mode)
     : options_(options),
       memory_(memory),
-      context_(count_only ? backend.counting_context(memory[Category::workspace])
-                          : backend.context(memory[Category::workspace])),
+      context_(mode.counting ? backend.counting_context(memory[Category::workspace])
+                             : backend.context(memory[Category::workspace])),
       glow_(options.model,
             {options.precision, options.tile, parse_engines(options.engines, options.model.levels),
              backend.exec().tuned_for_gpu()}),
       derived_(glow_),
-      weights_(take_weights(options, glow_.parameters(), memory, updates)),
+      weights_(take_weights(options, glow_.parameters(), memory, mode.gradients_only)),
       gradient_pass_(options_, context_, backend.exec().device, glow_, derived_, memory,
                      micro_batch_of(options, backend.communicator()),
                      slice_of(options.init_batch, 0, backend.communicator().size()).count),
@@ -77,11 +76,11 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
     check_precision(backend, options.precision);
     policy_ = initial_policy_ = policy_of(options, glow_, gradient_pass_.micro_batch());
     glow_.allocate(memory[Category::derived]);
-    if (updates && options.fused_update)
+    if (options.fused_update && !mode.gradients_only)
         update_ = std::make_unique<FusedUpdate>(context_, backend.exec(), glow_, weights_, memory);
     else
         update_ = std::make_unique<WholeModelUpdate>(context_, backend.exec(), glow_.parameters().size(),
-                                                     weights_, memory, updates, gradient_pass_.partial());
+                                                     weights_, memory, gradient_pass_.partial());
     glow_.parameters().bind(weights_.params);
     glow_.parameters().bind_fixed(weights_.fixed);
     const bool alone = backend.communicator().size() == 1;

@@ -36,15 +36,18 @@ struct StepResult {
     bool redone = false;             // drift made the step repeat with a safer policy
 };
 
+// What a Trainer does with its steps.
+struct TrainerMode {
+    bool counting = false;        // count memory without running
+    bool gradients_only = false;  // no moments, averages and updates: a step leaves the weights unchanged
+};
+
 // A model in training: weights, moments, averages, and the buffers of a step. Each is allocated in the
 // arena of `memory` for its Category.
 class Trainer {
   public:
     // options.init_batch: maximum number of images for initialize(), or 0 if initialize() is not called.
-    // count_only: count memory without running. updates = false: gradients only, without moments, averages
-    // and updates; step() then leaves the weights unchanged and the gradient in gradients().
-    Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, bool count_only = false,
-            bool updates = true);
+    Trainer(const TrainingOptions& options, const Backend& backend, Memory& memory, TrainerMode mode = {});
 
     Glow& glow() { return glow_; }
     const Weights& weights() const { return weights_; }

@@ -12,11 +12,10 @@ namespace glow {
 // ---- Whole model -----------------------------------------------------------------------------------
 
 WholeModelUpdate::WholeModelUpdate(const Context& context, const Exec& exec, index_t size,
-                                   const Weights& weights, Memory& memory, bool updates, double* partial)
+                                   const Weights& weights, Memory& memory, double* partial)
     : context_(context),
       weights_(weights),
       size_(size),
-      updates_(updates),
       partial_(partial),
       gradients_(memory[Category::gradients].take<float>(size)),
       scratch_(memory[Category::communication].take_bytes(context.communicator.scratch_bytes(exec, size))),
@@ -58,13 +57,12 @@ void WholeModelUpdate::reduce(bool had_images, StepSums* sums) {
     sum_of_squares(context_.exec, size_, gradients_, &sums->squares, partial_);
 }
 
-bool WholeModelUpdate::apply(const OptimizerStep& step) {
-    if (!updates_) return false;
+void WholeModelUpdate::apply(const OptimizerStep& step) {
+    if (!weights_.has_moments()) return;
     with_moments(weights_, [&](auto* m, auto* v) {
         optimizer_step(context_.exec, size_, step, gradients_,
                        OptimizerArrays{weights_.params, m, v, weights_.ema});
     });
-    return true;
 }
 
 // ---- Fused -----------------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ class Update : public GradientHook {
     // backward.
     virtual void reduce(bool had_images, StepSums* sums) = 0;
     virtual double squared_norm(const StepSums& sums) const { return sums.squares; }
-    // Changes the weights; returns false if backward already did.
-    virtual bool apply(const OptimizerStep& step) = 0;
+    // Changes the weights, unless backward already did.
+    virtual void apply(const OptimizerStep& step) = 0;
 
     // True if weights change during backward: such a step can be neither repeated nor rejected.
     virtual bool during_backward() const { return false; }
@@ -46,10 +46,10 @@ class Update : public GradientHook {
 class WholeModelUpdate : public Update {
   public:
     // Allocates gradients and the communicator's scratch from their arenas. exec: the device of the run's
-    // arrays, even if the context only counts. updates = false: gradients only. partial: square_scratch()
-    // doubles.
+    // arrays, even if the context only counts. Without moments in `weights`, apply() changes nothing. partial:
+    // square_scratch() doubles.
     WholeModelUpdate(const Context& context, const Exec& exec, index_t size, const Weights& weights,
-                     Memory& memory, bool updates, double* partial);
+                     Memory& memory, double* partial);
 
     void begin_step(const OptimizerStep& step) override;
     void begin_backward(bool last) override { summing_ = last && overlaps(); }
@@ -59,7 +59,7 @@ class WholeModelUpdate : public Update {
         if (summing_) finish_all_reduces();
     }
     void reduce(bool had_images, StepSums* sums) override;
-    bool apply(const OptimizerStep& step) override;
+    void apply(const OptimizerStep& step) override;
     float* gradients() const override { return gradients_; }
 
   private:
@@ -70,7 +70,6 @@ class WholeModelUpdate : public Update {
     const Context& context_;
     Weights weights_;
     index_t size_;
-    bool updates_;
     double* partial_;
     float* gradients_;
     void* scratch_;     // of the communicator
@@ -96,7 +95,7 @@ class FusedUpdate : public Update {
     // A process without images contributes zeros and makes the same updates.
     void reduce(bool had_images, StepSums* sums) override;
     double squared_norm(const StepSums&) const override;
-    bool apply(const OptimizerStep&) override { return false; }
+    void apply(const OptimizerStep&) override {}
     bool during_backward() const override { return true; }
     bool graph_capturable() const override { return context_.communicator.graph_capturable(); }
     std::string bad_block() const override;

@@ -42,7 +42,7 @@ template <class Prepare>
 LaunchLog launches(const TrainingOptions& options, const Backend& backend, LaunchLog& log,
                    Prepare memory_of) {
     Memory memory = memory_of();
-    Trainer trainer(options, backend, memory, backend.exec().device != Device::cpu);
+    Trainer trainer(options, backend, memory, {.counting = backend.exec().device != Device::cpu});
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(options.batch * options.model.dimensions()), 7);
     std::vector<std::uint64_t> numbers(static_cast<std::size_t>(options.batch), 3);
     const Batch batch{options.batch, pixels.data(), numbers.data()};
