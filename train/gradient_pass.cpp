@@ -22,6 +22,7 @@ GradientPass::GradientPass(const TrainingOptions& options, const Context& contex
     // Initialization passes all its images through the network at once, before the first step.
     const index_t images = std::max(micro_batch, init_images);
     buffers_ = FlowBuffers::take(state, images, options.model, device);
+    buffers_.capacity = micro_batch;  // of evaluations too: initialize() alone uses the whole buffers
     dh_ = state.take<real>(micro_batch * options.model.dimensions());
     if (options.model.dequant_depth > 0) logits_ = state.take<state_t>(images * options.model.dimensions());
     difference_ = state.take<double>(images);

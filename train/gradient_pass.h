@@ -29,13 +29,10 @@ class GradientPass {
     StepSums run(const Batch& batch, double batch_size, const MemoryPolicy& policy, const OptimizerStep& step,
                  Update& update);
 
-    // Dequantizes images into the flow's buffers, ready for forward: at most micro_batch images, or
-    // init_images before end_initialization().
+    // Dequantizes at most micro_batch images into the flow's buffers, ready for forward.
     Flow load(const Batch& images);
-    // The same; also initializes the dequantizer, if any, from these images.
+    // The same for at most init_images images; also initializes the dequantizer, if any, from them.
     Flow initialize(const Batch& images);
-    // Limits load() to micro-batches from now on.
-    void end_initialization() { buffers_.capacity = micro_batch_; }
 
     index_t micro_batch() const { return micro_batch_; }
     const FlowBuffers& buffers() const { return buffers_; }

@@ -86,7 +86,6 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
     const bool alone = backend.communicator().size() == 1;
     checksums_ =
         memory[Category::communication].take<double>(alone ? 0 : std::ssize(glow_.parameters().tensors()));
-    gradient_pass_.end_initialization();
     if (options.audit_every > 0)
         auditor_.emplace(context_, glow_, std::min(gradient_pass_.micro_batch(), Audit::kImages), memory);
 }
