@@ -7,12 +7,12 @@
 #include "data/formats/png.h"
 #include "data/image_folder.h"
 #include "data/photo_files.h"
+#include "inference/data_access.h"
 #include "inference/loaded_model.h"
 #include "inference/message_text.h"
 #include "kernels/error.h"
 #include "runtime/memory_limit.h"
 #include "runtime/watchdog.h"
-#include "train/run_plan.h"
 
 namespace glow {
 namespace {

@@ -24,8 +24,8 @@
 #include "tools/model_options.h"
 #include "tools/numbers.h"
 #include "train/memory_plan.h"
-#include "train/run_plan.h"
 #include "train/schedule.h"
+#include "train/trainer.h"
 #include "train/tune.h"
 
 namespace {

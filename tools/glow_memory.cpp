@@ -18,9 +18,9 @@
 #include "tools/numbers.h"
 #include "tools/output_files.h"
 #include "tools/run_program.h"
+#include "train/memory_fit.h"
 #include "train/memory_plan.h"
 #include "train/memory_point.h"
-#include "train/run_plan.h"
 
 namespace glow {
 

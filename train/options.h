@@ -6,6 +6,7 @@
 #include <string>
 
 #include "data/augment.h"
+#include "inference/data_access.h"
 #include "kernels/dequantize.h"
 #include "layers/config.h"
 
@@ -13,7 +14,6 @@ namespace glow {
 
 enum class Optimizer { adamax, adam };
 enum class MomentPrecision { fp32, bf16 };
-enum class ImageAccess { automatic, memory, disk };  // location of a run's images
 // What forward saves for backward: only the latents, every state, every state and map, or as much as fits a
 // budget.
 enum class MemoryMode { reconstruct, checkpoint, store, automatic };
@@ -36,12 +36,6 @@ struct EnumNames<MomentPrecision> {
     static constexpr const char* what = "moments";
     static constexpr EnumName<MomentPrecision> values[] = {{MomentPrecision::fp32, "fp32"},
                                                            {MomentPrecision::bf16, "bf16"}};
-};
-template <>
-struct EnumNames<ImageAccess> {
-    static constexpr const char* what = "data access";
-    static constexpr EnumName<ImageAccess> values[] = {
-        {ImageAccess::automatic, "auto"}, {ImageAccess::memory, "memory"}, {ImageAccess::disk, "disk"}};
 };
 template <>
 struct EnumNames<MemoryMode> {

@@ -7,11 +7,13 @@
 #include <utility>
 
 #include "data/data_fingerprint.h"
+#include "inference/data_access.h"
 #include "inference/message_text.h"
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
+#include "train/memory_fit.h"
 #include "train/progress_bar.h"
 #include "train/run_plan.h"
 #include "train/tune.h"

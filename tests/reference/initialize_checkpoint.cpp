@@ -9,7 +9,6 @@
 #include "kernels/dequantize.h"
 #include "layers/weights.h"
 #include "train/memory_plan.h"
-#include "train/run_plan.h"
 #include "train/trainer.h"
 
 namespace {

@@ -1,8 +1,8 @@
-#include "train/run_plan.h"
+#include "inference/data_access.h"
 
 #include <gtest/gtest.h>
 
-#include "runtime/device.h"
+#include "data/formats/hdf5_file.h"
 
 namespace glow {
 namespace {
@@ -37,17 +37,6 @@ TEST(DataAccess, AutoLoadsSlowFilesThatFitInMemory) {
         EXPECT_EQ(access.warning.find("--data-access memory"), std::string::npos);  // would not fit
     }
     EXPECT_NE(choose("disk", 100, 1, slow).warning.find("use --data-access memory"), std::string::npos);
-}
-
-TEST(ActBudget, IsAQuarterOfWhatProcessesShare) {
-    ProcessGroup eight;
-    eight.size = eight.local_size = 8;
-    const index_t alone = default_act_budget(Device::cpu, {});
-    EXPECT_EQ(alone, static_cast<index_t>(memory_limit_bytes() / 4));
-    EXPECT_EQ(default_act_budget(Device::cpu, eight), alone / 8);
-    if (device_bytes() > 0) {
-        EXPECT_EQ(default_act_budget(Device::cuda, {}), static_cast<index_t>(device_bytes() / 4));
-    }
 }
 
 }  // namespace
