@@ -96,17 +96,20 @@ void refuse_not_finite(const PixelArray& images, index_t n) {
                     images.number + n));
 }
 
-void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels) {
+void check_labels(const ModelConfig& model, index_t N, const std::int32_t* labels, std::size_t count) {
     if (!model.y_cond) {
-        if (!labels.empty())
-            throw InputError("labels were given, but the model is not conditional on classes");
+        if (count > 0) throw InputError("labels were given, but the model is not conditional on classes");
         return;
     }
-    if (std::ssize(labels) != N)
-        throw InputError(fmt::format("{} labels for {} images of a conditional model", labels.size(), N));
-    for (const std::int32_t label : labels)
-        if (label < 0 || label >= model.n_classes)
-            throw InputError(fmt::format("label {} is not in 0..{}", label, model.n_classes - 1));
+    if (static_cast<index_t>(count) != N)
+        throw InputError(fmt::format("{} labels for {} images of a conditional model", count, N));
+    for (index_t n = 0; n < N; ++n)
+        if (labels[n] < 0 || labels[n] >= model.n_classes)
+            throw InputError(fmt::format("label {} is not in 0..{}", labels[n], model.n_classes - 1));
+}
+
+void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels) {
+    check_labels(model, N, labels.data(), labels.size());
 }
 
 PixelArray PixelArray::part(index_t first, index_t count, index_t D) const {
@@ -138,12 +141,13 @@ void encode_levels(const RunnableModel& model, const PixelArray& images, const s
 }
 
 SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
-                           const std::int32_t* labels, std::uint8_t* pixels) {
+                           const std::int32_t* labels, std::uint8_t* pixels, double* largest) {
     const Exec& exec = model.context.exec;
     const FlowBuffers& buffers = model.buffers;
     const ModelConfig& config = model.glow.config();
     const index_t D = config.dimensions();
-    std::vector<double> largest(static_cast<std::size_t>(N));
+    std::vector<double> unless_wanted(largest == nullptr ? static_cast<std::size_t>(N) : 0);
+    if (largest == nullptr) largest = unless_wanted.data();
     for_each_pass(model, N, [&](index_t first, index_t count) {
         Flow flow = buffers.flow(
             count, buffers.labels_to_device(exec, count, labels != nullptr ? labels + first : nullptr));
@@ -154,11 +158,11 @@ SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vec
         std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + first * D;
         quantize(exec, count * D, config.n_bits, flow.h, out);
         download(exec, count * D, out, pixels + first * D);
-        largest_of_images(model.context, D, flow, largest.data() + first);
+        largest_of_images(model.context, D, flow, largest + first);
     });
-    cross_out_not_finite(config, N, largest.data(), pixels);
+    cross_out_not_finite(config, N, largest, pixels);
     SampleHealth health;
-    health.add(N, largest.data());
+    health.add(N, largest);
     return health;
 }
 

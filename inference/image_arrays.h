@@ -22,7 +22,8 @@ struct PixelArray {
     PixelArray part(index_t first, index_t count, index_t D) const;
 };
 
-// Throws InputError unless labels [N] fit the model. They are empty if the model is not conditional.
+// Throws InputError unless there are N labels that fit the model, or none if it is not conditional.
+void check_labels(const ModelConfig& model, index_t N, const std::int32_t* labels, std::size_t count);
 void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels);
 
 // The state of images first .. first + count - 1 in the model's buffers, ready for forward. Draw d of byte
@@ -44,9 +45,9 @@ void log_densities(const RunnableModel& model, const PixelArray& images, std::ui
 // dequantized to the centers of their bins.
 void encode_levels(const RunnableModel& model, const PixelArray& images, const std::vector<double*>& levels);
 // Latents in host memory to pixels [N, H, W, C] in host memory; images that are not finite are crossed out.
-// labels: [N] or nullptr. Returns how many are not valid.
+// labels: [N] or nullptr. largest: [N] as in sample(), or nullptr. Returns how many are not valid.
 SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
-                           const std::int32_t* labels, std::uint8_t* pixels);
+                           const std::int32_t* labels, std::uint8_t* pixels, double* largest = nullptr);
 
 // The gradient of log_densities(). It runs the backward pass of training, so its memory does not grow with
 // depth unless reconstruction drifts.

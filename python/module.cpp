@@ -74,10 +74,7 @@ class Model {
         request.seed = seed;
         request.dequant_samples = dequant_samples;
         request.iw_samples = iw_samples;
-        const bool fine = std::min(dequant_samples, iw_samples) >= 1 &&
-                          std::max(dequant_samples, iw_samples) <= index_t{1} << 20;
-        if (!fine || dequant_samples * iw_samples > index_t{1} << 20)
-            throw InputError("dequant_samples and iw_samples: expected 1 .. 2^20 draws per image in all");
+        check_draws(request);
         const GivenImages found = given(x, labels, number);
         const ModelConfig& model = found.model;
         const PixelArray& images = found.array;
