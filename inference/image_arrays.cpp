@@ -169,19 +169,22 @@ SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vec
 // Forward and backward with the memory that one policy needs.
 class DensityGradient::Pass : private GradientHook {
   public:
-    Pass(LoadedModel& model, const Backend& backend, const MemoryPolicy& policy)
+    Pass(LoadedModel& model, const Backend& backend, const MemoryPolicy& policy, std::size_t other_bytes)
         : model_(model), policy_(policy) {
         Memory counting;
         const Context counting_context = backend.counting_context(counting[Category::workspace]);
         take(counting);
         Flow flow = count_load_flow({counting_context, model.glow(), model.buffers()});
         differentiate(counting_context, flow, counting[Category::stored]);
-        model_.require_memory(total(counting.peak()));
+        bytes_ = total(counting.peak());
+        model_.require_memory(other_bytes + bytes_);
         memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
         context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
         take(*memory_);
         fill(context_->exec, block_size(), real{0}, parameters_);
     }
+
+    std::size_t bytes() const { return bytes_; }
 
     // Overwrites log_density and gradient from image `first` on. Returns the largest error of the
     // reconstructed images, in units of the state.
@@ -235,6 +238,7 @@ class DensityGradient::Pass : private GradientHook {
 
     LoadedModel& model_;
     const MemoryPolicy policy_;
+    std::size_t bytes_ = 0;  // of memory_
     std::unique_ptr<Memory> memory_;
     std::unique_ptr<Context> context_;
     state_t* x_ = nullptr;
@@ -242,17 +246,22 @@ class DensityGradient::Pass : private GradientHook {
     double *difference_ = nullptr, *partial_ = nullptr;
 };
 
-DensityGradient::DensityGradient(LoadedModel& model, const Backend& backend)
-    : model_(model), backend_(backend) {
+DensityGradient::DensityGradient(LoadedModel& model, const Backend& backend, std::size_t other_bytes)
+    : model_(model), backend_(backend), other_bytes_(other_bytes) {
     make_pass();
 }
 DensityGradient::~DensityGradient() = default;
+
+std::size_t DensityGradient::bytes() const {
+    return pass_ ? pass_->bytes() : 0;
+}
 
 // Frees the old pass first, because both may not fit. If there is no memory for the new one, there is none
 // until the next call.
 void DensityGradient::make_pass() {
     pass_.reset();
-    pass_ = std::make_unique<Pass>(model_, backend_, MemoryPolicy{.anchor_every = saves_states_ ? 1 : 0});
+    pass_ = std::make_unique<Pass>(model_, backend_, MemoryPolicy{.anchor_every = saves_states_ ? 1 : 0},
+                                   other_bytes_);
 }
 
 void DensityGradient::run(const PixelArray& images, std::uint64_t seed, double* log_density,

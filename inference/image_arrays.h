@@ -53,10 +53,13 @@ SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vec
 // depth unless reconstruction drifts.
 class DensityGradient {
   public:
-    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object. Throws
-    // InputError if the host has too little memory, as run() does.
-    DensityGradient(LoadedModel& model, const Backend& backend);
+    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object. other_bytes:
+    // memory in use besides the model's. Throws InputError if the host has too little memory, as run() does.
+    DensityGradient(LoadedModel& model, const Backend& backend, std::size_t other_bytes = 0);
     ~DensityGradient();
+    void set_other_bytes(std::size_t bytes) { other_bytes_ = bytes; }
+    // Memory of its own. run() may need more if reconstruction drifts.
+    std::size_t bytes() const;
 
     // log_density [N] in host memory; gradient [N, H, W, C] in nats per gray level, in the memory of
     // images.values.
@@ -68,6 +71,7 @@ class DensityGradient {
 
     LoadedModel& model_;
     const Backend& backend_;
+    std::size_t other_bytes_;
     std::unique_ptr<Pass> pass_;  // with the memory of its policy
     bool saves_states_ = false;   // save all states, because reconstruction drifted
 };

@@ -173,10 +173,9 @@ struct TrainedModel::State {
 
     // images: as checked_array() returns them.
     InputGradient input_gradient(const PixelArray& images, std::uint64_t seed) {
-        if (!gradient) gradient = std::make_unique<DensityGradient>(model, backend);
         InputGradient result{std::vector<double>(static_cast<std::size_t>(images.N)),
                              std::vector<float>(static_cast<std::size_t>(images.N * config().dimensions()))};
-        gradient->run(images, seed, result.log_prob.data(), result.gradient.data());
+        density.gradient().run(images, seed, result.log_prob.data(), result.gradient.data());
         for (double& value : result.log_prob)
             value = config().bits_per_dim(value) * -config().nats_per_bit_dim();
         return result;
@@ -204,10 +203,9 @@ struct TrainedModel::State {
     }
 
     std::vector<double> log_density_map(const PixelArray& images, std::uint64_t seed) {
-        if (!maps) maps = std::make_unique<DensityMaps>(model, backend);
         const ImageSize size = density_map_size(config());
         std::vector<double> result(static_cast<std::size_t>(images.N * size.H * size.W));
-        maps->run(images, evaluation_noise(config(), seed), 0, result.data());
+        density.maps().run(images, evaluation_noise(config(), seed), 0, result.data());
         return result;
     }
 
@@ -270,16 +268,13 @@ struct TrainedModel::State {
 
     void set_image_size(const ImageSize& size) {
         model.resize(size, images_at_once(model.info().model, size, batch));
-        gradient.reset();
-        maps.reset();
+        density.reset();
     }
 
     Backend backend;
     LoadedModel model;
     const index_t batch;
-    // With the memory they need.
-    std::unique_ptr<DensityGradient> gradient;
-    std::unique_ptr<DensityMaps> maps;
+    DensityTools density{model, backend};
 };
 
 TrainedModel::TrainedModel(const std::string& checkpoint, const LoadOptions& options) {
