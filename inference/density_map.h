@@ -20,8 +20,8 @@ ImageSize density_map_size(const ModelConfig& model);
 class DensityMaps {
   public:
     // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object; the model's
-    // image size must not change. other_bytes: memory in use besides the model's. Throws InputError if the host
-    // has too little memory.
+    // image size must not change. other_bytes: memory in use besides the model's. Throws InputError if the
+    // host has too little memory.
     DensityMaps(LoadedModel& model, const Backend& backend, std::size_t other_bytes = 0);
     std::size_t bytes() const { return bytes_; }  // memory of its own
 

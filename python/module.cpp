@@ -91,7 +91,8 @@ class Model {
         return result;
     }
 
-    py::tuple score(const py::object& x, const py::object& labels, std::uint64_t seed, index_t number) {
+    py::tuple log_prob_and_gradient(const py::object& x, const py::object& labels, std::uint64_t seed,
+                                    index_t number) {
         const GivenImages found = given(x, labels, number);
         const ModelConfig& model = found.model;
         const PixelArray& images = found.array;
@@ -421,7 +422,7 @@ PYBIND11_MODULE(_glow, module) {
         .def("move", &Model::move)
         .def("save", &Model::save)
         .def("bits_per_dim", &Model::bits_per_dim)
-        .def("score", &Model::score)
+        .def("log_prob_and_gradient", &Model::log_prob_and_gradient)
         .def("log_density_map", &Model::log_density_map)
         .def("encode", &Model::encode)
         .def("decode", &Model::decode)
