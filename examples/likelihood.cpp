@@ -16,16 +16,25 @@ int main() try {
 
     glow::ModelTrainer trainer(options);
     trainer.initialize(images);
-    for (int step = 0; step < 20; ++step)
-        std::printf("step %d: %.3f bits/dim\n", step + 1, trainer.step(images));
+    for (int step = 0; step < 20; ++step) {
+        const double bits = trainer.step(images);
+        std::printf("step %d: %.3f bits/dim, gradient %.3f\n", step + 1, bits, trainer.last_step().grad_norm);
+    }
     trainer.save("example.h5");
 
     glow::TrainedModel model("example.h5", {.averaged = false});
-    std::printf("the first image: %.3f bits/dim\n", model.bits_per_dim(images)[0]);
+    std::printf("the first image: %.3f bits/dim, ", model.bits_per_dim(images)[0]);
+    std::printf("%.3f as a bound of 8 draws\n", model.bits_per_dim(images, {}, {.iw_samples = 8})[0]);
+    glow::ImageProblems problems;
+    model.sample(4, {.temperature = 0.7, .seed = 1}, &problems);
+    std::printf("%zu of 4 samples are not finite\n", problems.not_finite.size());
     const bool exact = model.decode(model.encode(images)) == images;
     std::printf("decoding the latents restores the images: %s; Glow %s\n", exact ? "yes" : "no",
                 glow::version().c_str());
     return exact ? 0 : 1;
+} catch (const glow::InvalidArgument& error) {
+    std::fprintf(stderr, "wrong arguments: %s\n", error.what());
+    return 2;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

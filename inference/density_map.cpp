@@ -20,7 +20,7 @@ ImageSize density_map_size(const ModelConfig& model) {
     return {top.H, top.W};
 }
 
-DensityMaps::DensityMaps(LoadedModel& model, const Backend& backend)
+DensityMaps::DensityMaps(LoadedModel& model, const Backend& backend, std::size_t other_bytes)
     : model_(model), positions_(density_map_size(model.config()).H * density_map_size(model.config()).W) {
     const ModelConfig& config = model.config();
     const Glow::ConstantLogdets constant = model.glow().constant_logdets(model.context());
@@ -32,7 +32,8 @@ DensityMaps::DensityMaps(LoadedModel& model, const Backend& backend)
     take(counting);
     Flow flow = count_load_flow({counting_context, model.glow(), model.buffers()});
     compute(counting_context, flow);
-    model_.require_memory(total(counting.peak()));
+    bytes_ = total(counting.peak());
+    model_.require_memory(other_bytes + bytes_);
     memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
     context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
     take(*memory_);
@@ -116,6 +117,19 @@ void DensityMaps::run(const PixelArray& images, const Noise& noise, std::uint64_
                 refuse_not_finite(images, first + n);
         }
     }
+}
+
+DensityGradient& DensityTools::gradient() {
+    const std::size_t others = maps_ ? maps_->bytes() : 0;
+    if (!gradient_) gradient_ = std::make_unique<DensityGradient>(model_, backend_, others);
+    gradient_->set_other_bytes(others);
+    return *gradient_;
+}
+
+DensityMaps& DensityTools::maps() {
+    const std::size_t others = gradient_ ? gradient_->bytes() : 0;
+    if (!maps_) maps_ = std::make_unique<DensityMaps>(model_, backend_, others);
+    return *maps_;
 }
 
 std::vector<double> density_maps(LoadedModel& model, const Backend& backend, const SplitImages& images,

@@ -7,6 +7,7 @@
 // log-density. Values also depend on the pixels around the block, because the networks see a neighborhood.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "inference/image_arrays.h"
@@ -20,8 +21,10 @@ ImageSize density_map_size(const ModelConfig& model);
 class DensityMaps {
   public:
     // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object; the model's
-    // image size must not change. Throws InputError if the host has too little memory.
-    DensityMaps(LoadedModel& model, const Backend& backend);
+    // image size must not change. other_bytes: memory in use besides the model's. Throws InputError if the
+    // host has too little memory.
+    DensityMaps(LoadedModel& model, const Backend& backend, std::size_t other_bytes = 0);
+    std::size_t bytes() const { return bytes_; }  // memory of its own
 
     // maps: [N, H, W] of density_map_size(), in nats, in host memory. noise: for images of bytes; `draw` is
     // its number. Throws as log_densities().
@@ -34,9 +37,30 @@ class DensityMaps {
     LoadedModel& model_;
     const index_t positions_;  // of an image
     double constant_ = 0;      // a position's share of the terms common to all images
+    std::size_t bytes_ = 0;    // of memory_
     std::unique_ptr<Memory> memory_;
     std::unique_ptr<Context> context_;
     double *maps_ = nullptr, *pixels_ = nullptr;  // [capacity, positions], [capacity, H_0 * W_0]
+};
+
+// The gradient and the maps of a model, each made when it is first used. Their memory is checked together.
+class DensityTools {
+  public:
+    // `model` and `backend` must outlive this object. Call reset() when the model's image size changes.
+    DensityTools(LoadedModel& model, const Backend& backend) : model_(model), backend_(backend) {}
+
+    DensityGradient& gradient();
+    DensityMaps& maps();
+    void reset() {
+        gradient_.reset();
+        maps_.reset();
+    }
+
+  private:
+    LoadedModel& model_;
+    const Backend& backend_;
+    std::unique_ptr<DensityGradient> gradient_;
+    std::unique_ptr<DensityMaps> maps_;
 };
 
 // Maps [N, H, W] of a set of images, averaged over request.dequant_samples draws of noise; iw_samples must be

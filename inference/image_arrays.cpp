@@ -99,17 +99,20 @@ void refuse_not_finite(const PixelArray& images, index_t n) {
                     images.number + n));
 }
 
-void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels) {
+void check_labels(const ModelConfig& model, index_t N, const std::int32_t* labels, std::size_t count) {
     if (!model.y_cond) {
-        if (!labels.empty())
-            throw InputError("labels were given, but the model is not conditional on classes");
+        if (count > 0) throw InputError("labels were given, but the model is not conditional on classes");
         return;
     }
-    if (std::ssize(labels) != N)
-        throw InputError(fmt::format("{} labels for {} images of a conditional model", labels.size(), N));
-    for (const std::int32_t label : labels)
-        if (label < 0 || label >= model.n_classes)
-            throw InputError(fmt::format("label {} is not in 0..{}", label, model.n_classes - 1));
+    if (static_cast<index_t>(count) != N)
+        throw InputError(fmt::format("{} labels for {} images of a conditional model", count, N));
+    for (index_t n = 0; n < N; ++n)
+        if (labels[n] < 0 || labels[n] >= model.n_classes)
+            throw InputError(fmt::format("label {} is not in 0..{}", labels[n], model.n_classes - 1));
+}
+
+void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels) {
+    check_labels(model, N, labels.data(), labels.size());
 }
 
 PixelArray PixelArray::part(index_t first, index_t count, index_t D) const {
@@ -141,12 +144,13 @@ void encode_levels(const RunnableModel& model, const PixelArray& images, const s
 }
 
 SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
-                           const std::int32_t* labels, std::uint8_t* pixels) {
+                           const std::int32_t* labels, std::uint8_t* pixels, double* largest) {
     const Exec& exec = model.context.exec;
     const FlowBuffers& buffers = model.buffers;
     const ModelConfig& config = model.glow.config();
     const index_t D = config.dimensions();
-    std::vector<double> largest(static_cast<std::size_t>(N));
+    std::vector<double> unless_wanted(largest == nullptr ? static_cast<std::size_t>(N) : 0);
+    if (largest == nullptr) largest = unless_wanted.data();
     for_each_pass(model, N, [&](index_t first, index_t count) {
         Flow flow = buffers.flow(
             count, buffers.labels_to_device(exec, count, labels != nullptr ? labels + first : nullptr));
@@ -157,30 +161,33 @@ SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vec
         std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + first * D;
         quantize(exec, count * D, config.n_bits, flow.h, out);
         download(exec, count * D, out, pixels + first * D);
-        largest_of_images(model.context, D, flow, largest.data() + first);
+        largest_of_images(model.context, D, flow, largest + first);
     });
-    cross_out_not_finite(config, N, largest.data(), pixels);
+    cross_out_not_finite(config, N, largest, pixels);
     SampleHealth health;
-    health.add(N, largest.data());
+    health.add(N, largest);
     return health;
 }
 
 // Forward and backward with the memory that one policy needs.
 class DensityGradient::Pass : private GradientHook {
   public:
-    Pass(LoadedModel& model, const Backend& backend, const MemoryPolicy& policy)
+    Pass(LoadedModel& model, const Backend& backend, const MemoryPolicy& policy, std::size_t other_bytes)
         : model_(model), policy_(policy) {
         Memory counting;
         const Context counting_context = backend.counting_context(counting[Category::workspace]);
         take(counting);
         Flow flow = count_load_flow({counting_context, model.glow(), model.buffers()});
         differentiate(counting_context, flow, counting[Category::stored]);
-        model_.require_memory(total(counting.peak()));
+        bytes_ = total(counting.peak());
+        model_.require_memory(other_bytes + bytes_);
         memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
         context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
         take(*memory_);
         fill(context_->exec, block_size(), real{0}, parameters_);
     }
+
+    std::size_t bytes() const { return bytes_; }
 
     // Overwrites log_density and gradient from image `first` on. Returns the largest error of the
     // reconstructed images, in units of the state.
@@ -234,6 +241,7 @@ class DensityGradient::Pass : private GradientHook {
 
     LoadedModel& model_;
     const MemoryPolicy policy_;
+    std::size_t bytes_ = 0;  // of memory_
     std::unique_ptr<Memory> memory_;
     std::unique_ptr<Context> context_;
     state_t* x_ = nullptr;
@@ -241,17 +249,22 @@ class DensityGradient::Pass : private GradientHook {
     double *difference_ = nullptr, *partial_ = nullptr;
 };
 
-DensityGradient::DensityGradient(LoadedModel& model, const Backend& backend)
-    : model_(model), backend_(backend) {
+DensityGradient::DensityGradient(LoadedModel& model, const Backend& backend, std::size_t other_bytes)
+    : model_(model), backend_(backend), other_bytes_(other_bytes) {
     make_pass();
 }
 DensityGradient::~DensityGradient() = default;
+
+std::size_t DensityGradient::bytes() const {
+    return pass_ ? pass_->bytes() : 0;
+}
 
 // Frees the old pass first, because both may not fit. If there is no memory for the new one, there is none
 // until the next call.
 void DensityGradient::make_pass() {
     pass_.reset();
-    pass_ = std::make_unique<Pass>(model_, backend_, MemoryPolicy{.anchor_every = saves_states_ ? 1 : 0});
+    pass_ = std::make_unique<Pass>(model_, backend_, MemoryPolicy{.anchor_every = saves_states_ ? 1 : 0},
+                                   other_bytes_);
 }
 
 void DensityGradient::run(const PixelArray& images, std::uint64_t seed, double* log_density,

@@ -27,7 +27,8 @@ struct PixelArray {
     PixelArray part(index_t first, index_t count, index_t D) const;
 };
 
-// Throws InputError unless labels [N] fit the model. They are empty if the model is not conditional.
+// Throws InputError unless there are N labels that fit the model, or none if it is not conditional.
+void check_labels(const ModelConfig& model, index_t N, const std::int32_t* labels, std::size_t count);
 void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels);
 
 // The state of images first .. first + count - 1 in the model's buffers, ready for forward. Draw d of byte
@@ -49,18 +50,21 @@ void log_densities(const RunnableModel& model, const PixelArray& images, std::ui
 // dequantized to the centers of their bins.
 void encode_levels(const RunnableModel& model, const PixelArray& images, const std::vector<double*>& levels);
 // Latents in host memory to pixels [N, H, W, C] in host memory; images that are not finite are crossed out.
-// labels: [N] or nullptr. Returns how many are not valid.
+// labels: [N] or nullptr. largest: [N] as in sample(), or nullptr. Returns how many are not valid.
 SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
-                           const std::int32_t* labels, std::uint8_t* pixels);
+                           const std::int32_t* labels, std::uint8_t* pixels, double* largest = nullptr);
 
 // The gradient of log_densities(). It runs the backward pass of training, so its memory does not grow with
 // depth unless reconstruction drifts.
 class DensityGradient {
   public:
-    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object. Throws
-    // InputError if the host has too little memory, as run() does.
-    DensityGradient(LoadedModel& model, const Backend& backend);
+    // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object. other_bytes:
+    // memory in use besides the model's. Throws InputError if the host has too little memory, as run() does.
+    DensityGradient(LoadedModel& model, const Backend& backend, std::size_t other_bytes = 0);
     ~DensityGradient();
+    void set_other_bytes(std::size_t bytes) { other_bytes_ = bytes; }
+    // Memory of its own. run() may need more if reconstruction drifts.
+    std::size_t bytes() const;
 
     // log_density [N] in host memory; gradient [N, H, W, C] in nats per gray level, in the memory of
     // images.values.
@@ -72,6 +76,7 @@ class DensityGradient {
 
     LoadedModel& model_;
     const Backend& backend_;
+    std::size_t other_bytes_;
     std::unique_ptr<Pass> pass_;  // with the memory of its policy
     bool saves_states_ = false;   // save all states, because reconstruction drifted
 };

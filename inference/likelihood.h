@@ -27,6 +27,9 @@ struct LikelihoodRequest {
     std::function<void(index_t done, index_t all)> progress;
 };
 
+// Throws InputError unless both numbers and their product are in 1 .. 2^20.
+void check_draws(const LikelihoodRequest& request);
+
 struct Likelihoods {
     std::vector<double> bits_per_dim;     // [N]
     std::vector<double> bits_y, error_y;  // [N] with a classifier, otherwise empty

@@ -31,6 +31,10 @@ std::filesystem::path find_checkpoint(const std::filesystem::path& file_or_folde
 // Throws InputError if the name ends as those of other formats of models, as which it could not be read.
 void refuse_suffix_of_other_format(const std::filesystem::path& checkpoint);
 
+// Writes a checkpoint atomically: if it fails, an earlier file stays. config: attribute config, from to_json()
+// of a model or of training options. history: of the run; null: none, as in files of other programs. weights:
+// the trees to write, by their arrays that are not null, and `fixed`. Throws InputError if the file cannot be
+// created, Error if the disk is full.
 void save_checkpoint(const std::filesystem::path& path, const nlohmann::ordered_json& config,
                      const Progress& progress, const nlohmann::ordered_json& history,
                      const Parameters& parameters, const Exec& exec, const Weights& weights);

@@ -79,10 +79,7 @@ class Model {
         request.seed = seed;
         request.dequant_samples = dequant_samples;
         request.iw_samples = iw_samples;
-        const bool fine = std::min(dequant_samples, iw_samples) >= 1 &&
-                          std::max(dequant_samples, iw_samples) <= index_t{1} << 20;
-        if (!fine || dequant_samples * iw_samples > index_t{1} << 20)
-            throw InputError("dequant_samples and iw_samples: expected 1 .. 2^20 draws per image in all");
+        check_draws(request);
         const GivenImages found = given(x, labels, number);
         const ModelConfig& model = found.model;
         const PixelArray& images = found.array;
@@ -99,7 +96,8 @@ class Model {
         return result;
     }
 
-    py::tuple score(const py::object& x, const py::object& labels, std::uint64_t seed, index_t number) {
+    py::tuple log_prob_and_gradient(const py::object& x, const py::object& labels, std::uint64_t seed,
+                                    index_t number) {
         const GivenImages found = given(x, labels, number);
         const ModelConfig& model = found.model;
         const PixelArray& images = found.array;
@@ -119,9 +117,8 @@ class Model {
             gradient = array;
         }
         for_each_pass(model, images.N, [&](index_t first, index_t count) {
-            if (!gradient_) gradient_ = std::make_unique<DensityGradient>(*model_, *backend_);
             const index_t D = model.dimensions();
-            gradient_->run(images.part(first, count, D), seed, values + first, slopes + first * D);
+            density_->gradient().run(images.part(first, count, D), seed, values + first, slopes + first * D);
             for (index_t n = first; n < first + count; ++n)
                 values[n] = model.bits_per_dim(values[n]) * -model.nats_per_bit_dim();
             synchronize(backend_->exec());
@@ -138,9 +135,8 @@ class Model {
         py::array_t<double> result({images.N, size.H, size.W});
         double* const values = result.mutable_data();
         for_each_pass(model, images.N, [&](index_t first, index_t count) {
-            if (!maps_) maps_ = std::make_unique<DensityMaps>(*model_, *backend_);
-            maps_->run(images.part(first, count, model.dimensions()), evaluation_noise(model, seed), 0,
-                       values + first * size.H * size.W);
+            density_->maps().run(images.part(first, count, model.dimensions()), evaluation_noise(model, seed),
+                                 0, values + first * size.H * size.W);
         });
         return result;
     }
@@ -269,10 +265,10 @@ class Model {
         const cuda::DeviceScope callers;  // opening a GPU selects it
         auto backend = std::make_unique<Backend>(parse_device(device), threads_);
         auto model = std::make_unique<LoadedModel>(checkpoint, averaged, precision_, batch_, *backend);
-        gradient_.reset();
-        maps_.reset();
+        density_.reset();
         model_ = std::move(model);
         backend_ = std::move(backend);
+        density_ = std::make_unique<DensityTools>(*model_, *backend_);
         device_ = backend_->exec().device;
     }
     // Calls f(first, count), or f(first, count, GilReleased), for every pass over N images of a size, without
@@ -283,8 +279,7 @@ class Model {
         const Use use(*this, released);
         const ImageSize size = image_size(sized);
         if (size != image_size(model_->config())) {
-            gradient_.reset();
-            maps_.reset();
+            density_->reset();
             model_->resize(size, images_at_once(config_, size, batch_));
         }
         const index_t batch = model_->buffers().capacity;
@@ -333,9 +328,7 @@ class Model {
     std::atomic<pid_t> user_process_ = 0;                    // of that thread
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<LoadedModel> model_;
-    // With the memory they need.
-    std::unique_ptr<DensityGradient> gradient_;
-    std::unique_ptr<DensityMaps> maps_;
+    std::unique_ptr<DensityTools> density_;
 };
 
 // splits: {name: (images uint8 [N, H, W, C], labels int32 [N] or None)}.
@@ -434,7 +427,7 @@ PYBIND11_MODULE(_glow, module) {
         .def("move", &Model::move)
         .def("save", &Model::save)
         .def("bits_per_dim", &Model::bits_per_dim)
-        .def("score", &Model::score)
+        .def("log_prob_and_gradient", &Model::log_prob_and_gradient)
         .def("log_density_map", &Model::log_density_map)
         .def("encode", &Model::encode)
         .def("decode", &Model::decode)

@@ -231,7 +231,7 @@ int main(int argc, char** argv) {
             app.option_defaults()->group("Maps");
             add_map_options(app, options->maps);
             app.option_defaults()->group("Options");
-            app.add_flag("--bpd")->description("The default; accepted for older scripts");
+            app.add_flag("--bpd")->group("")->description("The default; accepted for older scripts");
             command.examples(
                 "glow_eval --checkpoint runs/quick --data datasets/cifar10.h5\n"
                 "glow_eval --checkpoint runs/quick --data datasets/cifar10.h5 --per-image bits.csv --sort");

@@ -7,7 +7,7 @@
 #include "inference/density_map.h"
 #include "inference/evaluate.h"
 #include "inference/image_arrays.h"
-#include "inference/latent_images.h"
+#include "inference/latents.h"
 #include "inference/likelihood.h"
 #include "inference/loaded_model.h"
 #include "inference/model_file.h"
@@ -26,36 +26,51 @@
 namespace glow {
 namespace {
 
-// Number of images in `values` pixel values; throws unless it is whole.
-index_t count_images(const ModelConfig& model, std::size_t values) {
-    const auto D = static_cast<std::size_t>(model.dimensions());
-    if (values == 0 || values % D != 0)
-        throw InputError(fmt::format("{} pixel values are not a whole number of {}x{}x{} images", values,
-                                     model.image_height, model.image_width, model.channels));
-    return static_cast<index_t>(values / D);
+// Calls f. Users see an InputError as InvalidArgument.
+template <class F>
+auto with_public_errors(F f) {
+    try {
+        return f();
+    } catch (const InputError& error) {
+        throw InvalidArgument(error.what());
+    }
+}
+
+// The same with the backend's GPU selected, if it uses one, instead of the caller's.
+template <class F>
+auto run_on(const Backend& backend, F f) {
+    return with_public_errors([&] {
+        const auto device = backend.select_device();
+        return f();
+    });
 }
 
 // Checks images and labels against a model; refers to them.
 template <class T>
-PixelArray checked_array(const ModelConfig& model, const std::vector<T>& images,
-                         const std::vector<std::int32_t>& labels) {
-    const index_t N = count_images(model, images.size());
-    check_labels(model, N, labels);
+PixelArray checked_array(const ModelConfig& model, ArrayView<T> images, ArrayView<std::int32_t> labels) {
+    const auto D = static_cast<std::size_t>(model.dimensions());
+    if (images.empty() || images.size() % D != 0)
+        throw InputError(fmt::format("{} pixel values are not a whole number of {}x{}x{} images",
+                                     images.size(), model.image_height, model.image_width, model.channels));
+    const auto N = static_cast<index_t>(images.size() / D);
+    check_labels(model, N, labels.data(), labels.size());
     return {N, images.data(), labels.empty() ? nullptr : labels.data()};
 }
 
-// Checks images and labels against a model and packs them.
-ImageSet checked_set(const ModelConfig& model, const std::vector<std::uint8_t>& images,
-                     const std::vector<std::int32_t>& labels) {
-    ImageSet set{count_images(model, images.size()),
-                 model.image_height,
-                 model.image_width,
-                 model.channels,
-                 images,
-                 {},
-                 static_cast<std::int32_t>(model.n_classes)};
-    set.labels = labels;
-    return set;
+// The same, with the number of the first image.
+PixelArray numbered_array(const ModelConfig& model, ArrayView<std::uint8_t> images,
+                          ArrayView<std::int32_t> labels, const NoiseOptions& noise) {
+    // An item of noise has 40 bits for the image; the others are the draw.
+    if (noise.first_image < 0 || noise.first_image > std::int64_t{1} << 39)
+        throw InputError(fmt::format("first_image: expected 0 .. 2^39, got {}", noise.first_image));
+    PixelArray array = checked_array(model, images, labels);
+    array.number = noise.first_image;
+    return array;
+}
+
+void require_one_draw(const char* function, const NoiseOptions& noise) {
+    if (noise.iw_samples != 1 || noise.dequant_samples != 1)
+        throw InputError(fmt::format("{}: iw_samples and dequant_samples must be 1", function));
 }
 
 // Calls copy(member of ModelShape, field of ModelConfig) for each shared member.
@@ -122,6 +137,19 @@ MemoryPlan fitting_plan(const TrainingOptions& options, const Backend& backend) 
     return plan;
 }
 
+// largest: as sample() sets it.
+ImageProblems problems_of(const std::vector<double>& largest) {
+    ImageProblems problems;
+    for (std::size_t n = 0; n < largest.size(); ++n) {
+        SampleHealth health;
+        health.add(1, &largest[n]);
+        if (health.not_finite > 0) problems.not_finite.push_back(static_cast<std::int64_t>(n));
+        if (health.out_of_range > 0) problems.out_of_range.push_back(static_cast<std::int64_t>(n));
+    }
+    return problems;
+}
+
+// Numbers of images first .. first + N - 1.
 std::vector<std::uint64_t> numbers_from(index_t first, index_t N) {
     std::vector<std::uint64_t> numbers;
     for (index_t n = 0; n < N; ++n) numbers.push_back(static_cast<std::uint64_t>(first + n));
@@ -139,34 +167,124 @@ struct TrainedModel::State {
           batch(model.buffers().capacity) {}
     const ModelConfig& config() { return model.config(); }
 
+    std::vector<double> bits_per_dim(const PixelArray& images, const NoiseOptions& noise) {
+        LikelihoodRequest request;
+        request.seed = noise.seed;
+        request.iw_samples = noise.iw_samples;
+        request.dequant_samples = noise.dequant_samples;
+        check_draws(request);
+        return glow::bits_per_dim(model.runnable(), images, request);
+    }
+
     // images: as checked_array() returns them.
     InputGradient input_gradient(const PixelArray& images, std::uint64_t seed) {
-        if (!gradient) gradient = std::make_unique<DensityGradient>(model, backend);
         InputGradient result{std::vector<double>(static_cast<std::size_t>(images.N)),
                              std::vector<float>(static_cast<std::size_t>(images.N * config().dimensions()))};
-        gradient->run(images, seed, result.log_prob.data(), result.gradient.data());
+        density.gradient().run(images, seed, result.log_prob.data(), result.gradient.data());
         for (double& value : result.log_prob)
             value = config().bits_per_dim(value) * -config().nats_per_bit_dim();
         return result;
     }
 
+    // Level 0 first.
+    std::vector<LevelLatents> levels() {
+        std::vector<LevelLatents> levels(static_cast<std::size_t>(config().levels));
+        for (const LatentLevel& level : glow::latent_levels(config()))
+            levels[level.level] = {0, level.shape.H, level.shape.W, level.shape.C};
+        for (std::size_t l = 1; l < levels.size(); ++l)
+            levels[l].offset = levels[l - 1].offset + size_of(levels[l - 1]);
+        return levels;
+    }
+    static index_t size_of(const LevelLatents& level) { return level.height * level.width * level.channels; }
+
+    // Calls f(first, count, arrays of the levels of these images) for each pass over N images.
+    template <class F>
+    void for_each_pass(index_t N, F f) {
+        std::vector<std::vector<double>> arrays;
+        const index_t most = std::min(N, model.buffers().capacity);
+        for (const LevelLatents& level : levels())
+            arrays.emplace_back(static_cast<std::size_t>(most * size_of(level)));
+        for (index_t first = 0; first < N; first += most) f(first, std::min(most, N - first), arrays);
+    }
+
+    std::vector<double> log_density_map(const PixelArray& images, std::uint64_t seed) {
+        const ImageSize size = density_map_size(config());
+        std::vector<double> result(static_cast<std::size_t>(images.N * size.H * size.W));
+        density.maps().run(images, evaluation_noise(config(), seed), 0, result.data());
+        return result;
+    }
+
+    std::vector<std::uint8_t> sample(index_t N, const SampleOptions& options, ImageProblems* problems) {
+        if (N < 1 || !(options.temperature >= 0 && options.temperature <= 100))
+            throw InputError("sample: expected one sample or more and a temperature between 0 and 100");
+        check_labels(config(), N, options.labels);
+        if (N > (index_t{1} << 52) / config().dimensions())
+            throw InputError(fmt::format("sample: {} samples are more than any memory holds", N));
+        std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * config().dimensions()));
+        std::vector<double> largest(static_cast<std::size_t>(N));
+        glow::sample(
+            model.runnable(),
+            {N, options.temperature, options.seed, options.labels.empty() ? nullptr : options.labels.data()},
+            pixels.data(), largest.data());
+        cross_out_not_finite(config(), N, largest.data(), pixels.data());
+        if (problems != nullptr) *problems = problems_of(largest);
+        return pixels;
+    }
+
+    std::vector<double> encode(const PixelArray& images) {
+        const index_t D = config().dimensions();
+        const std::vector<LevelLatents> places = levels();
+        std::vector<double> result(static_cast<std::size_t>(images.N * D));
+        for_each_pass(images.N, [&](index_t first, index_t count, auto& arrays) {
+            std::vector<double*> values;
+            for (auto& array : arrays) values.push_back(array.data());
+            encode_levels(model.runnable(), images.part(first, count, D), values);
+            for (std::size_t l = 0; l < places.size(); ++l)
+                for (index_t n = 0, size = size_of(places[l]); n < count; ++n)
+                    std::copy_n(values[l] + n * size, size, &result[(first + n) * D + places[l].offset]);
+        });
+        return result;
+    }
+
+    std::vector<std::uint8_t> decode(ArrayView<double> latents, ArrayView<std::int32_t> labels,
+                                     ImageProblems* problems) {
+        const index_t D = config().dimensions(), N = static_cast<index_t>(latents.size()) / D;
+        if (N < 1 || N * D != static_cast<index_t>(latents.size()))
+            throw InputError(
+                fmt::format("{} numbers are not a whole number of latents of size {}", latents.size(), D));
+        check_labels(config(), N, labels.data(), labels.size());
+        const std::vector<LevelLatents> places = levels();
+        std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));
+        std::vector<double> largest(static_cast<std::size_t>(N));
+        for_each_pass(N, [&](index_t first, index_t count, auto& arrays) {
+            std::vector<const double*> values;
+            for (std::size_t l = 0; l < places.size(); ++l) {
+                for (index_t n = 0, size = size_of(places[l]); n < count; ++n)
+                    std::copy_n(latents.data() + (first + n) * D + places[l].offset, size,
+                                &arrays[l][n * size]);
+                values.push_back(arrays[l].data());
+            }
+            decode_levels(model.runnable(), count, values, labels.empty() ? nullptr : labels.data() + first,
+                          pixels.data() + first * D, largest.data() + first);
+        });
+        if (problems != nullptr) *problems = problems_of(largest);
+        return pixels;
+    }
+
     void set_image_size(const ImageSize& size) {
         model.resize(size, images_at_once(model.info().model, size, batch));
-        gradient.reset();
-        maps.reset();
+        density.reset();
     }
 
     Backend backend;
     LoadedModel model;
     const index_t batch;
-    // With the memory they need.
-    std::unique_ptr<DensityGradient> gradient;
-    std::unique_ptr<DensityMaps> maps;
+    DensityTools density{model, backend};
 };
 
 TrainedModel::TrainedModel(const std::string& checkpoint, const LoadOptions& options) {
     const cuda::DeviceScope callers;  // opening a GPU selects it
-    state_ = std::make_unique<State>(checkpoint, options);
+    state_ = with_public_errors([&] { return std::make_unique<State>(checkpoint, options); });
 }
 TrainedModel::~TrainedModel() = default;
 TrainedModel::TrainedModel(TrainedModel&&) noexcept = default;
@@ -181,95 +299,65 @@ ModelShape TrainedModel::trained_shape() const {
 }
 
 void TrainedModel::set_image_size(std::int64_t height, std::int64_t width) {
-    const auto device = state_->backend.select_device();
-    state_->set_image_size({height, width});
+    run_on(state_->backend, [&] { state_->set_image_size({height, width}); });
 }
 
 int TrainedModel::threads() const {
     return state_->backend.threads().used;
 }
 
-std::vector<double> TrainedModel::bits_per_dim(const std::vector<std::uint8_t>& images,
-                                               const std::vector<std::int32_t>& labels, std::uint64_t seed) {
-    const auto device = state_->backend.select_device();
-    LikelihoodRequest request;
-    request.seed = seed;
-    return glow::bits_per_dim(state_->model.runnable(), checked_array(state_->config(), images, labels),
-                              request);
+std::vector<double> TrainedModel::bits_per_dim(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels,
+                                               const NoiseOptions& noise) {
+    return run_on(state_->backend, [&] {
+        return state_->bits_per_dim(numbered_array(state_->config(), images, labels, noise), noise);
+    });
 }
 
-std::vector<double> TrainedModel::log_prob(const std::vector<std::uint8_t>& images,
-                                           const std::vector<std::int32_t>& labels, std::uint64_t seed) {
-    std::vector<double> result = bits_per_dim(images, labels, seed);
+std::vector<double> TrainedModel::log_prob(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels,
+                                           const NoiseOptions& noise) {
+    std::vector<double> result = bits_per_dim(images, labels, noise);
     for (double& value : result) value *= -state_->config().nats_per_bit_dim();
     return result;
 }
 
-std::vector<double> TrainedModel::log_density_map(const std::vector<std::uint8_t>& images,
-                                                  const std::vector<std::int32_t>& labels,
-                                                  std::uint64_t seed) {
-    const auto device = state_->backend.select_device();
-    const PixelArray array = checked_array(state_->config(), images, labels);
-    if (!state_->maps) state_->maps = std::make_unique<DensityMaps>(state_->model, state_->backend);
-    const ImageSize size = density_map_size(state_->config());
-    std::vector<double> maps(static_cast<std::size_t>(array.N * size.H * size.W));
-    state_->maps->run(array, evaluation_noise(state_->config(), seed), 0, maps.data());
-    return maps;
+std::vector<double> TrainedModel::log_density_map(ArrayView<std::uint8_t> images,
+                                                  ArrayView<std::int32_t> labels, const NoiseOptions& noise) {
+    return run_on(state_->backend, [&] {
+        require_one_draw("log_density_map", noise);
+        return state_->log_density_map(numbered_array(state_->config(), images, labels, noise), noise.seed);
+    });
 }
 
-InputGradient TrainedModel::input_gradient(const std::vector<std::uint8_t>& images,
-                                           const std::vector<std::int32_t>& labels, std::uint64_t seed) {
-    const auto device = state_->backend.select_device();
-    return state_->input_gradient(checked_array(state_->config(), images, labels), seed);
+InputGradient TrainedModel::input_gradient(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels,
+                                           const NoiseOptions& noise) {
+    return run_on(state_->backend, [&] {
+        require_one_draw("input_gradient", noise);
+        return state_->input_gradient(numbered_array(state_->config(), images, labels, noise), noise.seed);
+    });
 }
 
-InputGradient TrainedModel::input_gradient(const std::vector<double>& images,
-                                           const std::vector<std::int32_t>& labels) {
-    const auto device = state_->backend.select_device();
-    return state_->input_gradient(checked_array(state_->config(), images, labels), 0);
+InputGradient TrainedModel::input_gradient(ArrayView<double> images, ArrayView<std::int32_t> labels) {
+    return run_on(state_->backend,
+                  [&] { return state_->input_gradient(checked_array(state_->config(), images, labels), 0); });
 }
 
-std::vector<std::uint8_t> TrainedModel::sample(std::int64_t N, double temperature, std::uint64_t seed,
-                                               const std::vector<std::int32_t>& labels) {
-    const auto device = state_->backend.select_device();
-    if (N < 1 || !(temperature >= 0 && temperature <= 100))
-        throw InputError("sample: expected one sample or more and a temperature between 0 and 100");
-    check_labels(state_->config(), N, labels);
-    if (N > (index_t{1} << 52) / state_->config().dimensions())
-        throw InputError(fmt::format("sample: {} samples are more than any memory holds", N));
-    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * state_->config().dimensions()));
-    std::vector<double> largest(static_cast<std::size_t>(N));
-    glow::sample(state_->model.runnable(), {N, temperature, seed, labels.empty() ? nullptr : labels.data()},
-                 pixels.data(), largest.data());
-    cross_out_not_finite(state_->config(), N, largest.data(), pixels.data());
-    return pixels;
+std::vector<std::uint8_t> TrainedModel::sample(std::int64_t N, const SampleOptions& options,
+                                               ImageProblems* problems) {
+    return run_on(state_->backend, [&] { return state_->sample(N, options, problems); });
 }
 
-std::vector<double> TrainedModel::encode(const std::vector<std::uint8_t>& images,
-                                         const std::vector<std::int32_t>& labels) {
-    const auto device = state_->backend.select_device();
-    const ImageSet set = checked_set(state_->config(), images, labels);
-    check_labels(state_->config(), set.N, labels);
-    std::vector<double> result;
-    for (const Latent& latent : encode_all(state_->model, set))
-        result.insert(result.end(), latent.begin(), latent.end());
-    return result;
+std::vector<LevelLatents> TrainedModel::latent_levels() const {
+    return state_->levels();
 }
 
-std::vector<std::uint8_t> TrainedModel::decode(const std::vector<double>& latents,
-                                               const std::vector<std::int32_t>& labels) {
-    const auto device = state_->backend.select_device();
-    const index_t D = state_->config().dimensions(), N = std::ssize(latents) / D;
-    if (N < 1 || N * D != std::ssize(latents))
-        throw InputError(
-            fmt::format("{} numbers are not a whole number of latents of size {}", latents.size(), D));
-    check_labels(state_->config(), N, labels);
-    std::vector<Latent> each;
-    for (index_t n = 0; n < N; ++n) each.emplace_back(latents.begin() + n * D, latents.begin() + (n + 1) * D);
-    std::vector<double> largest;
-    std::vector<std::uint8_t> pixels = decode_all(state_->model, each, labels, &largest);
-    cross_out_not_finite(state_->config(), N, largest.data(), pixels.data());
-    return pixels;
+std::vector<double> TrainedModel::encode(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels) {
+    return run_on(state_->backend,
+                  [&] { return state_->encode(checked_array(state_->config(), images, labels)); });
+}
+
+std::vector<std::uint8_t> TrainedModel::decode(ArrayView<double> latents, ArrayView<std::int32_t> labels,
+                                               ImageProblems* problems) {
+    return run_on(state_->backend, [&] { return state_->decode(latents, labels, problems); });
 }
 
 struct ModelTrainer::State {
@@ -284,14 +372,48 @@ struct ModelTrainer::State {
     }
 
     MemoryBytes capacity() const { return capacity_of(plan, backend.exec().device); }
-    const ImageSet checked(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels,
-                           const char* what) const {
-        ImageSet set = checked_set(options.model, images, labels);
-        check_labels(options.model, set.N, labels);
-        if (set.N > options.batch || (what[0] == 's' && set.N != options.batch))
+
+    // Calls f(batch of images numbered from `first` on).
+    template <class F>
+    auto with_batch(const PixelArray& images, index_t first, F f) const {
+        const std::vector<std::uint64_t> numbers = numbers_from(first, images.N);
+        return f(
+            Batch{images.N, std::get<const std::uint8_t*>(images.values), numbers.data(), images.labels});
+    }
+
+    void initialize(const PixelArray& images) {
+        if (images.N > options.batch)
             throw InputError(
-                fmt::format("{}: {} images, but the batch size is {}", what, set.N, options.batch));
-        return set;
+                fmt::format("initialize: {} images, but the batch size is {}", images.N, options.batch));
+        with_batch(images, 0, [&](const Batch& batch) { trainer.initialize(batch); });
+        progress = {};
+        last = {};
+        initialized = true;
+    }
+
+    double step(const PixelArray& images) {
+        if (images.N != options.batch)
+            throw InputError(
+                fmt::format("step: {} images, but the batch size is {}", images.N, options.batch));
+        if (!initialized) throw InputError("step: call initialize() first");
+        const StepResult result = with_batch(images, progress.images_seen, [&](const Batch& batch) {
+            return trainer.step(batch, optimizer_at(options, schedule, {progress.step + 1}));
+        });
+        ++progress.step;
+        progress.images_seen += images.N;
+        progress.epoch = static_cast<double>(progress.images_seen) / schedule.epoch_images;
+        last = {result.bits_per_dim, result.grad_norm, result.drift};
+        return last.bits_per_dim;
+    }
+
+    void save(const std::string& file) {
+        if (!initialized) throw InputError("save: call initialize() first");
+        refuse_suffix_of_other_format(file);
+        for (const std::filesystem::path& target : {std::filesystem::path(file), target_of(file)})
+            refuse_file_of_run("save():", file, target);  // checkpoints of glow_train hold more
+        trainer.check_usable();
+        save_checkpoint(file, to_json(options), progress, nullptr, trainer.glow().parameters(),
+                        backend.exec(), trainer.weights());
     }
 
     TrainingOptions options;
@@ -301,41 +423,30 @@ struct ModelTrainer::State {
     Memory memory;
     Trainer trainer;
     Progress progress;
+    StepInfo last;
     bool initialized = false;
 };
 
 ModelTrainer::ModelTrainer(const TrainOptions& options) {
     const cuda::DeviceScope callers;  // opening a GPU selects it
-    state_ = std::make_unique<State>(options);
+    state_ = with_public_errors([&] { return std::make_unique<State>(options); });
 }
 ModelTrainer::~ModelTrainer() = default;
 ModelTrainer::ModelTrainer(ModelTrainer&&) noexcept = default;
 ModelTrainer& ModelTrainer::operator=(ModelTrainer&&) noexcept = default;
 
-void ModelTrainer::initialize(const std::vector<std::uint8_t>& images,
-                              const std::vector<std::int32_t>& labels) {
-    const auto device = state_->backend.select_device();
-    const ImageSet set = state_->checked(images, labels, "initialize");
-    const std::vector<std::uint64_t> numbers = numbers_from(0, set.N);
-    state_->trainer.initialize(
-        {set.N, set.images.data(), numbers.data(), labels.empty() ? nullptr : labels.data()});
-    state_->progress = {};
-    state_->initialized = true;
+void ModelTrainer::initialize(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels) {
+    run_on(state_->backend,
+           [&] { state_->initialize(checked_array(state_->options.model, images, labels)); });
 }
 
-double ModelTrainer::step(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels) {
-    const auto device = state_->backend.select_device();
-    const ImageSet set = state_->checked(images, labels, "step");
-    if (!state_->initialized) throw InputError("step: call initialize() first");
-    Progress& progress = state_->progress;
-    const std::vector<std::uint64_t> numbers = numbers_from(progress.images_seen, set.N);
-    const StepResult result = state_->trainer.step(
-        {set.N, set.images.data(), numbers.data(), labels.empty() ? nullptr : labels.data()},
-        optimizer_at(state_->options, state_->schedule, {progress.step + 1}));
-    ++progress.step;
-    progress.images_seen += set.N;
-    progress.epoch = static_cast<double>(progress.images_seen) / state_->schedule.epoch_images;
-    return result.bits_per_dim;
+double ModelTrainer::step(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels) {
+    return run_on(state_->backend,
+                  [&] { return state_->step(checked_array(state_->options.model, images, labels)); });
+}
+
+StepInfo ModelTrainer::last_step() const {
+    return state_->last;
 }
 
 int ModelTrainer::threads() const {
@@ -343,14 +454,7 @@ int ModelTrainer::threads() const {
 }
 
 void ModelTrainer::save(const std::string& file) const {
-    const auto device = state_->backend.select_device();
-    if (!state_->initialized) throw InputError("save: call initialize() first");
-    refuse_suffix_of_other_format(file);
-    for (const std::filesystem::path& target : {std::filesystem::path(file), target_of(file)})
-        refuse_file_of_run("save():", file, target);  // checkpoints of glow_train hold more
-    state_->trainer.check_usable();
-    save_checkpoint(file, to_json(state_->options), state_->progress, nullptr,
-                    state_->trainer.glow().parameters(), state_->backend.exec(), state_->trainer.weights());
+    run_on(state_->backend, [&] { state_->save(file); });
 }
 
 std::string version() {

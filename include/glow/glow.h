@@ -2,21 +2,61 @@
 /// The Glow library: exact likelihoods, samples, latents and training of invertible flows. In CMake:
 /// `find_package(glow)` and link `glow::glow`.
 ///
-/// Images are 8-bit, channels last, row-major: `[N, H, W, C]`. Functions throw `std::runtime_error` with a
-/// message that says what was expected, what was found and how to fix it, and `std::bad_alloc` if results do
-/// not fit the memory.
+/// Images are 8-bit, channels last, row-major: `[N, H, W, C]`. All arrays are contiguous and in host memory.
+///
+/// Any function may throw. InvalidArgument: an argument or file is wrong, or the machine or build lacks what
+/// is needed, such as a GPU or memory. Other `std::runtime_error`: the work failed, for example because a
+/// likelihood is not finite or a disk is full. Both have a message that says what was expected, what was
+/// found and how to fix it. `std::bad_alloc`: results do not fit the memory.
 ///
 /// Use an object from one thread at a time; it runs on several threads internally. Inside an OpenMP parallel
 /// region an object runs on the calling thread only, and results may differ by rounding.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 /// All of Glow. Only names declared in this header are part of the interface.
 namespace glow {
+
+/// An argument or file is wrong, or the machine or build lacks what is needed. Nothing was changed.
+struct [[gnu::visibility("default")]] InvalidArgument : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+/// Values in the caller's memory, as arguments: a `std::vector`, `std::array` or `std::span`, `{pointer,
+/// size}` or a list `{0, 1, 2}`. Nothing is copied, so do not store views of temporary objects.
+template <class T>
+class ArrayView {
+  public:
+    /// No values.
+    ArrayView() = default;
+    /// @param data first value
+    /// @param size number of values, of any integer type: of images, `N * H * W * C`
+    template <class Size, class = std::enable_if_t<std::is_integral_v<Size>>>
+    ArrayView(const T* data, Size size) : data_(data), size_(size > 0 ? static_cast<std::size_t>(size) : 0) {}
+    /// Values that exist until the end of the call.
+    ArrayView(std::initializer_list<T> values) : ArrayView(values.begin(), values.size()) {}
+    /// The values of a container with `data()` and `size()`.
+    template <class Container, class = std::enable_if_t<std::is_convertible_v<
+                                   decltype(std::declval<const Container&>().data()), const T*>>>
+    ArrayView(const Container& values) : ArrayView(values.data(), values.size()) {}
+
+    const T* data() const { return data_; }     ///< first value
+    std::size_t size() const { return size_; }  ///< number of values
+    bool empty() const { return size_ == 0; }   ///< whether there is none
+
+  private:
+    const T* data_ = nullptr;
+    std::size_t size_ = 0;
+};
 
 /// Image shape and architecture of a model.
 struct ModelShape {
@@ -42,11 +82,47 @@ struct LoadOptions {
     int threads = 0;                 ///< CPU threads, 0..4096; 0: all processors available to the process
 };
 
+/// Noise that is added to 8-bit images, and the bound on their log-likelihood.
+struct NoiseOptions {
+    std::uint64_t seed = 0;  ///< seed of the noise
+    /// Index of the first image, 0 .. 2^39. The noise of image n depends on `seed` and `first_image + n`: to
+    /// score a data set in parts, pass the index that each part begins with. If the parts are multiples of
+    /// LoadOptions::batch images, the results are those of one call, bit for bit; otherwise up to rounding.
+    std::int64_t first_image = 0;
+    /// S: draws of noise u per importance-weighted bound log((1/S) sum_s p(x + u_s)), which is tighter for
+    /// more. `iw_samples * dequant_samples`: 1 .. 2^20.
+    std::int64_t iw_samples = 1;
+    std::int64_t dequant_samples = 1;  ///< bounds, each of its own draws, to average in bits/dim
+};
+
+/// How to draw samples.
+struct SampleOptions {
+    double temperature = 0.7;  ///< standard deviation of every latent, 0 .. 100; 0.7 is common
+    std::uint64_t seed = 0;    ///< seed of the latents; sample i depends only on it, i and its label
+    std::vector<std::int32_t> labels = {};  ///< `[N]` classes for a conditional model, otherwise empty
+};
+
+/// Images that are not valid, by index in increasing order. They occur because the inverse of an affine flow
+/// is unbounded, most often at temperature 1 early in training.
+struct ImageProblems {
+    std::vector<std::int64_t> not_finite;    ///< have an infinity or NaN; marked with a white cross
+    std::vector<std::int64_t> out_of_range;  ///< finite, but a value exceeds ten times the range of pixels
+};
+
 /// Log-densities of images and their gradients.
 struct InputGradient {
-    /// `[N]` nats. For 8-bit images, the same as TrainedModel::log_prob() with the same seed.
+    /// `[N]` nats. For 8-bit images, TrainedModel::log_prob() with the same noise. For real numbers, the
+    /// log-density per bin of the model's pixels: of one gray level if `n_bits` is 8.
     std::vector<double> log_prob;
     std::vector<float> gradient;  ///< `[N, H, W, C]`: d log_prob[n] / d image n, in nats per gray level
+};
+
+/// The latents of a level, `[height, width, channels]`, in those of an image.
+struct LevelLatents {
+    std::int64_t offset = 0;    ///< position of the first value
+    std::int64_t height = 0;    ///< rows
+    std::int64_t width = 0;     ///< columns
+    std::int64_t channels = 0;  ///< values per position
 };
 
 /// A trained model. A moved-from object may only be destroyed or assigned to.
@@ -75,58 +151,64 @@ class TrainedModel {
 
     /// Log-likelihood of each discrete image in nats. It is a lower bound, estimated with noise added to each
     /// pixel within its bin. The noise is uniform, as in published results, or drawn from the model if that
-    /// was trained with variational dequantization. Depends on `seed` and the image's index.
+    /// was trained with variational dequantization.
     /// @param images `[N, H, W, C]`
     /// @param labels `[N]` classes for a conditional model, otherwise empty
-    /// @param seed seed of the noise
-    /// @return `[N]`
-    std::vector<double> log_prob(const std::vector<std::uint8_t>& images,
-                                 const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
+    /// @param noise seed, index of the first image, and number of draws
+    /// @return `[N]`; throws `std::runtime_error`, naming the image, if one is not finite
+    std::vector<double> log_prob(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {},
+                                 const NoiseOptions& noise = {});
     /// The same in bits/dim: `-log_prob / (dimensions ln 2)`. `glow_eval` reports the mean.
-    std::vector<double> bits_per_dim(const std::vector<std::uint8_t>& images,
-                                     const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
+    std::vector<double> bits_per_dim(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {},
+                                     const NoiseOptions& noise = {});
 
     /// log_prob() by position: for each block of 2^levels x 2^levels pixels, the sum of its terms of log p
     /// and an equal share of the terms common to all positions. An image's map sums to its log_prob().
     /// @param images `[N, H, W, C]`
     /// @param labels as in log_prob()
-    /// @param seed as in log_prob()
+    /// @param noise as in log_prob(), but of one draw
     /// @return `[N, H / 2^levels, W / 2^levels]` nats
-    std::vector<double> log_density_map(const std::vector<std::uint8_t>& images,
-                                        const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
+    std::vector<double> log_density_map(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {},
+                                        const NoiseOptions& noise = {});
 
     /// Log-density of each image and its gradient with respect to the image, for adversarial examples or
     /// score-based methods. Adds the same noise to the images as log_prob(). Memory does not grow with depth.
     /// @param images `[N, H, W, C]`
     /// @param labels as in log_prob()
-    /// @param seed as in log_prob()
-    InputGradient input_gradient(const std::vector<std::uint8_t>& images,
-                                 const std::vector<std::int32_t>& labels = {}, std::uint64_t seed = 0);
-    /// The same without noise, at points between gray levels: a byte p represents the values in [p, p + 1).
-    InputGradient input_gradient(const std::vector<double>& images,
-                                 const std::vector<std::int32_t>& labels = {});
+    /// @param noise as in log_prob(), but of one draw
+    InputGradient input_gradient(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {},
+                                 const NoiseOptions& noise = {});
+    /// The same without noise, at points between gray levels.
+    /// @param images `[N, H, W, C]` in gray levels: a byte p represents the values in [p, p + 1). Throws
+    /// InvalidArgument, naming the image, if a log-density is not finite
+    /// @param labels as in log_prob()
+    InputGradient input_gradient(ArrayView<double> images, ArrayView<std::int32_t> labels = {});
 
     /// Draws images.
-    /// @param N number of images
-    /// @param temperature standard deviation of every latent; 0.7 is common
-    /// @param seed seed of the latents
-    /// @param labels `[N]` classes for a conditional model, otherwise empty
-    /// @return `[N, H, W, C]`; sample i depends only on seed and i. Non-finite samples, which occur at
-    /// temperature 1 early in training, are marked with a white cross
-    std::vector<std::uint8_t> sample(std::int64_t N, double temperature = 0.7, std::uint64_t seed = 0,
-                                     const std::vector<std::int32_t>& labels = {});
+    /// @param N number of images, at least 1
+    /// @param options temperature, seed and labels
+    /// @param problems if not null, set to the indices of images that are not valid
+    /// @return `[N, H, W, C]`
+    std::vector<std::uint8_t> sample(std::int64_t N, const SampleOptions& options = {},
+                                     ImageProblems* problems = nullptr);
 
-    /// Images to latents, which are standard normal under the model.
-    /// @return `[N, dimensions]`, per image from the deepest level to the shallowest
-    std::vector<double> encode(const std::vector<std::uint8_t>& images,
-                               const std::vector<std::int32_t>& labels = {});
+    /// Where the latents of each level are in the latents of an image, level 0 first: that of the finest
+    /// detail. They are the arrays of encode() in Python and of files of latents, one after another.
+    std::vector<LevelLatents> latent_levels() const;
+    /// Images to latents, which are standard normal under the model. Pixels stand for the centers of their
+    /// bins, without noise.
+    /// @param images `[N, H, W, C]`
+    /// @param labels as in log_prob()
+    /// @return `[N, dimensions]`, by level as latent_levels() says
+    std::vector<double> encode(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {});
     /// Latents to images. `decode(encode(images))` is `images` if `n_bits` is 8; with fewer bits, images get
     /// the gray levels of the model.
-    /// @param latents `[N, dimensions]`
+    /// @param latents `[N, dimensions]`, as encode() returns them
     /// @param labels as in log_prob()
-    /// @return `[N, H, W, C]`; non-finite images are marked with a white cross
-    std::vector<std::uint8_t> decode(const std::vector<double>& latents,
-                                     const std::vector<std::int32_t>& labels = {});
+    /// @param problems if not null, set to the indices of images that are not valid
+    /// @return `[N, H, W, C]`
+    std::vector<std::uint8_t> decode(ArrayView<double> latents, ArrayView<std::int32_t> labels = {},
+                                     ImageProblems* problems = nullptr);
 
   private:
     struct State;
@@ -135,7 +217,7 @@ class TrainedModel {
 
 /// Training settings. Defaults are those of glow_train; the default model is the published one for CIFAR-10.
 struct TrainOptions {
-    ModelShape shape;             ///< image shape and architecture
+    ModelShape shape = {};        ///< image shape and architecture
     std::int64_t batch = 64;      ///< images per step
     double learning_rate = 1e-3;  ///< learning rate of Adamax
     /// Decay of Adamax's second moment and of the weight average. 0: 1 - 1 / (steps per 50,000 images), as
@@ -150,12 +232,21 @@ struct TrainOptions {
     int threads = 0;                 ///< as in LoadOptions
 };
 
+/// What a training step reports besides its bits/dim.
+struct StepInfo {
+    double bits_per_dim = 0;  ///< mean over the batch, before the update
+    double grad_norm = 0;     ///< L2 norm of the gradient of the mean bits/dim with respect to all weights
+    /// Largest error of a pixel reconstructed in backward; pixels have the range [-1/2, 1/2). If it is larger
+    /// than rounding explains, the step is repeated with saved states.
+    double drift = 0;
+};
+
 /// A model in training: call `initialize` once, then `step` for each batch, and `save` as needed. Memory does
 /// not grow with depth, because activations are reconstructed instead of stored. A moved-from object may only
 /// be destroyed or assigned to.
 class ModelTrainer {
   public:
-    /// Allocates all memory needed for training. Throws if the machine does not have it.
+    /// Allocates all memory needed for training. Throws InvalidArgument if the machine does not have it.
     explicit ModelTrainer(const TrainOptions& options);
     ~ModelTrainer();
     ModelTrainer(ModelTrainer&&) noexcept;             ///< Moves.
@@ -165,20 +256,24 @@ class ModelTrainer {
     /// variance 1.
     /// @param images `[N, H, W, C]`, a batch of training images with N <= `batch`
     /// @param labels `[N]` classes for a conditional model
-    void initialize(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels = {});
+    void initialize(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {});
 
-    /// One optimizer step on the mean bits/dim of a batch.
+    /// One optimizer step on the mean bits/dim of a batch. Throws `std::runtime_error` if the loss or a
+    /// gradient is not finite, or if a 1x1 convolution has become singular; the weights stay those of the
+    /// step before.
     /// @param images `[batch, H, W, C]`
     /// @param labels `[batch]` classes for a conditional model
     /// @return mean bits/dim before the update
-    double step(const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& labels = {});
+    double step(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {});
+    /// More about the last step that did not throw; zeros before the first.
+    StepInfo last_step() const;
 
     /// See TrainedModel::threads().
     int threads() const;
 
-    /// Writes a checkpoint atomically. TrainedModel and all commands can read it. Throws, and leaves the file
-    /// as it was, if training has diverged, the file belongs to a run of glow_train, or its name ends in
-    /// `.safetensors`, `.npz` or `.onnx`.
+    /// Writes a checkpoint atomically. TrainedModel and all commands can read it. Leaves the file as it was
+    /// and throws InvalidArgument if it belongs to a run of glow_train or its name ends in `.safetensors`,
+    /// `.npz` or `.onnx`, and another `std::runtime_error` if training has diverged or the disk is full.
     void save(const std::string& file) const;
 
   private:

@@ -12,6 +12,6 @@ Functions accept arrays of NumPy, PyTorch, JAX and CuPy, and return results of t
 from ._extension import version as __version__
 from .data import save_dataset
 from .model import Model, load
-from .training import Run, Training, train
+from .training import Run, Table, Training, train
 
-__all__ = ["Model", "Run", "Training", "load", "save_dataset", "train", "__version__"]
+__all__ = ["Model", "Run", "Table", "Training", "load", "save_dataset", "train", "__version__"]

@@ -35,7 +35,7 @@ class Model:
         dequant_samples: int,
         iw_samples: int,
     ) -> np.ndarray: ...
-    def score(
+    def log_prob_and_gradient(
         self, x: np.ndarray | DeviceArray, labels: np.ndarray | None, seed: int, number: int
     ) -> tuple[np.ndarray, np.ndarray | DeviceArray]: ...
     def log_density_map(

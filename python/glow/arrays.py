@@ -84,9 +84,9 @@ def wants_gradient(x: Any) -> bool:
     return torch.is_grad_enabled() and x.requires_grad
 
 
-def differentiable(x: Any, score: Callable[[], tuple[Any, Any]]) -> Any:
-    """The first of score()'s tensors [N], a function of the tensor x [N, ...] whose gradient is the second."""
-    return _torch_function().apply(x, score)
+def differentiable(x: Any, values_and_gradient: Callable[[], tuple[Any, Any]]) -> Any:
+    """The first of the function's tensors [N], a function of the tensor x [N, ...] whose gradient is the second."""
+    return _torch_function().apply(x, values_and_gradient)
 
 
 @functools.lru_cache(maxsize=None)
@@ -94,10 +94,10 @@ def _torch_function() -> Any:
     import torch
     from torch.autograd.function import once_differentiable
 
-    class Score(torch.autograd.Function):
+    class ValuesWithGradient(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, x: Any, score: Callable[[], tuple[Any, Any]]) -> Any:
-            values, gradient = score()
+        def forward(ctx: Any, x: Any, values_and_gradient: Callable[[], tuple[Any, Any]]) -> Any:
+            values, gradient = values_and_gradient()
             ctx.save_for_backward(gradient)
             ctx.dtype = x.dtype
             return values
@@ -108,7 +108,7 @@ def _torch_function() -> Any:
             (gradient,) = ctx.saved_tensors
             return (upstream.view(-1, 1, 1, 1) * gradient).to(ctx.dtype), None
 
-    return Score
+    return ValuesWithGradient
 
 
 def _on_gpu(x: Any) -> DeviceArray:

@@ -167,22 +167,26 @@ class Model:
     ) -> Any:
         """log_prob, or bits/dim, as a function that PyTorch differentiates."""
 
-        def score() -> tuple[Any, Any]:
-            log_prob, gradient = (Caller(x).result(values) for values in self._model.score(array, classes, *noise))
+        def values_and_gradient() -> tuple[Any, Any]:
+            found = self._model.log_prob_and_gradient(array, classes, *noise)
+            log_prob, gradient = (Caller(x).result(values) for values in found)
             scale = -1 / _nats_per_bit_dim(array) if in_bits else 1.0
             return scale * log_prob, scale * gradient
 
-        return differentiable(x, score)
+        return differentiable(x, values_and_gradient)
 
-    def score(self, x: Any, labels: Any = None, *, seed: int = 0, first: int = 0) -> tuple[Any, Any]:
+    def log_prob_and_gradient(self, x: Any, labels: Any = None, *, seed: int = 0, first: int = 0) -> tuple[Any, Any]:
         """(log_prob, gradient): log_prob() [N], and its gradient to x, float32 [N, H, W, C] in nats per gray level.
 
-        One forward and one backward pass; memory does not grow with the model's depth.
+        One forward and one backward pass; memory does not grow with the model's depth. The gradient alone is known as the
+        score of x. `score` is another name of this method.
         """
         caller = Caller(x)
         array, classes = self._inputs(x, labels)
-        log_prob, gradient = self._model.score(array, classes, *_noise(seed, first))
+        log_prob, gradient = self._model.log_prob_and_gradient(array, classes, *_noise(seed, first))
         return caller.result(log_prob), caller.result(gradient)
+
+    score = log_prob_and_gradient
 
     def log_density_map(self, x: Any, labels: Any = None, *, seed: int = 0, first: int = 0) -> Any:
         """log_prob() by position, float64 [N, H / 2^levels, W / 2^levels] in nats; equal to `glow_eval --map`.

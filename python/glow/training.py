@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import collections
+import contextlib
 import csv
 import io
 import json
@@ -47,16 +49,16 @@ def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **option
 
 
 class Training(Iterator[dict[str, Any]]):
-    """A run in progress: an iterator over its logged steps. Made by train().
-
-    result: a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`, `checkpoint` and, with a
-    validation set, `valid_bpd_ema` and `valid_bpd_raw`. None until the rows have been read to the end or stop() has
-    returned, even if the run ended before.
-    """
+    """A run in progress: an iterator over its logged steps. Made by train()."""
 
     def __init__(self, arguments: list[str], out: str) -> None:
         self.out = out
-        self.result: dict[str, Any] | None = None
+        """The run's folder, an absolute path."""
+        self._result: dict[str, Any] | None = None
+        self._rows: collections.deque[dict[str, Any]] = collections.deque()  # received, but not read
+        self._failure: Exception | None = None  # that ended the run, until it is raised
+        self._receiving = threading.RLock()
+        self._process = os.getpid()
         self._training = _extension.Training(arguments)
         self._interrupts: _Interrupts | None = None
         _running.add(self)
@@ -72,34 +74,66 @@ class Training(Iterator[dict[str, Any]]):
     def __next__(self) -> dict[str, Any]:
         try:
             while True:
-                event = self._training.next(0.1)
-                if event is None:
-                    if not self._training.ended:
-                        continue
+                try:
+                    return self._rows.popleft()
+                except IndexError:  # none left
+                    self._receive(0.1)
+                if self._rows:
+                    continue
+                self._raise_failure()
+                if self._training.ended:
                     self._release_interrupts()
                     raise StopIteration
-                row = self._take(*event)
-                if row is not None:
-                    return row
         except KeyboardInterrupt:
             self.stop()
             raise
-        except Exception as error:
-            if not isinstance(error, StopIteration):
-                self._release_interrupts()
-            raise
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """None during the run, then a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`,
+        `checkpoint` and, with a validation set, `valid_bpd_ema` and `valid_bpd_raw`.
+
+        Rows that were not read yet can still be read. If the run failed, and neither the iterator nor stop() has raised its
+        error, this raises it.
+        """
+        if self._result is None:
+            self._receive(0)
+            self._raise_failure()
+        return self._result
 
     def stop(self) -> dict[str, Any] | None:
-        """Ends the run after its current step with a checkpoint, waits for it, and returns result."""
+        """Ends the run after its current step with a checkpoint, waits for it, and returns result. Drops rows not yet read."""
         try:
             self._training.stop()
-            while not self._training.ended:
-                event = self._training.next(0.1)
-                if event is not None:
-                    self._take(*event)
+            while not self._training.ended and self._failure is None:
+                self._receive(0.1)
+            self._rows.clear()
+            self._raise_failure()
         finally:
             self._release_interrupts()
-        return self.result
+        return self._result
+
+    def _receive(self, seconds: float) -> None:
+        """Takes all events of the run. If there is none, waits up to so many seconds for one."""
+        # In a child process of fork(), where next() raises, another thread may have left the lock closed.
+        with self._receiving if os.getpid() == self._process else contextlib.nullcontext():
+            try:
+                event = self._training.next(seconds)
+                while event is not None:
+                    self._take(*event)
+                    event = self._training.next(0)
+            except Exception as error:
+                self._failure = error
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is None:
+            return
+        self._release_interrupts()
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback refers to this frame, and so to this object
 
     def model(self, **options: Any) -> Model:
         """The model of the run's latest checkpoint. options: those of load()."""
@@ -111,14 +145,13 @@ class Training(Iterator[dict[str, Any]]):
     def __exit__(self, *ignored: Any) -> None:
         self.stop()
 
-    def _take(self, kind: str, text: str, columns: str) -> dict[str, Any] | None:
+    def _take(self, kind: str, text: str, columns: str) -> None:
         if kind == "metrics":
-            return {name: _number(cell) for name, cell in zip(columns.split(","), text.split(","))}
-        if kind == "end":
-            self.result = json.loads(text)
+            self._rows.append({name: _number(cell) for name, cell in zip(columns.split(","), text.split(","))})
+        elif kind == "end":
+            self._result = json.loads(text)
         else:
             log.log(logging.WARNING if kind == "warning" else logging.INFO, "%s", text)
-        return None
 
     def _release_interrupts(self) -> None:
         interrupts = getattr(self, "_interrupts", None)
@@ -223,6 +256,16 @@ def _number(cell: str) -> int | float:
         return float(cell)
 
 
+class Table(dict[str, np.ndarray]):
+    """Columns of a run's CSV file by name: a dict of arrays of one length."""
+
+    def to_pandas(self) -> Any:
+        """The table as a pandas.DataFrame. Requires pandas."""
+        import pandas
+
+        return pandas.DataFrame(self)
+
+
 class Run:
     """The folder of a run."""
 
@@ -235,12 +278,12 @@ class Run:
         return f"glow.Run({str(self.folder)!r})"
 
     @property
-    def metrics(self) -> Any:
-        """metrics.csv, one row per logged step: a pandas DataFrame if pandas is installed, otherwise a dict of arrays."""
+    def metrics(self) -> Table:
+        """metrics.csv, one row per logged step (docs/formats.md): a dict of arrays. to_pandas() makes it a DataFrame."""
         return self._table("metrics.csv")
 
     @property
-    def evaluations(self) -> Any:
+    def evaluations(self) -> Table:
         """eval.csv, the evaluations on the validation images; like metrics."""
         return self._table("eval.csv")
 
@@ -248,7 +291,7 @@ class Run:
         """The model of the latest checkpoint. options: those of load()."""
         return load(self.folder, **options)
 
-    def _table(self, name: str) -> Any:
+    def _table(self, name: str) -> Table:
         try:
             with open(self.folder / name, newline="", encoding="utf-8") as file:
                 text = file.read()
@@ -259,12 +302,7 @@ class Run:
         except (ValueError, UnicodeDecodeError):
             raise ValueError(f"{self.folder}: {name} is not a table of a run") from None
         rows = [row for row in rows if len(row) == len(header)]
-        table = {column: _column([row[i] for row in rows]) for i, column in enumerate(header)}
-        try:
-            import pandas
-        except ImportError:
-            return table
-        return pandas.DataFrame(table)
+        return Table((column, _column([row[i] for row in rows])) for i, column in enumerate(header))
 
 
 def _column(cells: list[str]) -> np.ndarray:

@@ -71,7 +71,7 @@ class Arrays(unittest.TestCase):
     def test_empty(self):
         empty = self.images[:0]
         self.assertEqual(self.model.log_prob(empty).shape, (0,))
-        self.assertEqual(self.model.score(empty)[1].shape, (0, 8, 8, 3))
+        self.assertEqual(self.model.log_prob_and_gradient(empty)[1].shape, (0, 8, 8, 3))
         self.assertEqual(self.model.decode(self.model.encode(empty)).shape, (0, 8, 8, 3))
         conditional = glow.load(make_conditional_run(), device="cpu", threads=1)
         for labels in ([], (), np.zeros(0, np.int32), None):
@@ -114,7 +114,7 @@ class Arrays(unittest.TestCase):
         self.assertIsInstance(bits, torch.Tensor)
         np.testing.assert_array_equal(bits.numpy(), self.bits)
         value = x.float().requires_grad_(True) * 1.0
-        log_prob, gradient = self.model.score(value)
+        log_prob, gradient = self.model.log_prob_and_gradient(value)
         self.assertEqual((log_prob.dtype, gradient.dtype), (torch.float64, torch.float32))
         self.model.log_prob(value.to(torch.bfloat16))
         latents = self.model.encode(x)
@@ -141,7 +141,7 @@ class Arrays(unittest.TestCase):
         """PyTorch differentiates likelihoods of numbers, once."""
         import torch
 
-        expected = self.model.score(self.images + 0.5)[1]
+        expected = self.model.log_prob_and_gradient(self.images + 0.5)[1]
         weights = torch.linspace(1, 2, 6, dtype=torch.float64)
         for kind in (torch.float64, torch.float32, torch.float16):
             for call, scale in ((self.model.log_prob, 1), (self.model.bits_per_dim, -1 / (192 * np.log(2)))):
@@ -182,7 +182,7 @@ class Arrays(unittest.TestCase):
         np.testing.assert_allclose(
             np.asarray(bits), self.bits, rtol=1e-6
         )  # JAX has float32 alone unless told otherwise
-        log_prob, gradient = self.model.score(x.astype(jnp.float32))
+        log_prob, gradient = self.model.log_prob_and_gradient(x.astype(jnp.float32))
         self.assertIsInstance(gradient, jax.Array)
         self.assertTrue(bool((self.model.decode(self.model.encode(x)) == x).all()))
 
@@ -195,11 +195,11 @@ class Gpu(unittest.TestCase):
 
         images = make_images(6, 2)
         owner = model()
-        expected, slopes = owner.score(images + 0.5)
+        expected, slopes = owner.log_prob_and_gradient(images + 0.5)
         latents = owner.encode(images)
         owner.to("cuda")
         x = torch.from_numpy(images + 0.5).cuda()
-        log_prob, gradient = owner.score(x)
+        log_prob, gradient = owner.log_prob_and_gradient(x)
         self.assertEqual((log_prob.device, gradient.device), (x.device, x.device))
         np.testing.assert_allclose(log_prob.cpu(), expected, rtol=1e-4)
         np.testing.assert_allclose(gradient.cpu(), slopes, atol=1e-3 * np.abs(slopes).max())

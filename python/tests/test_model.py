@@ -138,9 +138,8 @@ class Commands(unittest.TestCase):
             np.testing.assert_allclose(
                 getattr(small, call)(self.images, seed=2), getattr(self.model, call)(self.images, seed=2), rtol=1e-7
             )
-        np.testing.assert_allclose(
-            small.score(self.images)[1], self.model.score(self.images)[1], rtol=1e-3, atol=1e-5
-        )
+        slopes = (owner.log_prob_and_gradient(self.images)[1] for owner in (small, self.model))
+        np.testing.assert_allclose(*slopes, rtol=1e-3, atol=1e-5)
         np.testing.assert_array_equal(small.sample(20), self.model.sample(20))
         np.testing.assert_array_equal(small.decode(small.encode(self.images)), self.images)
 
@@ -148,7 +147,8 @@ class Commands(unittest.TestCase):
     def test_parts_of_a_data_set(self):
         """With the index of its first image, a part has the noise of the whole."""
         x, owner = self.images, self.model
-        for call in (owner.bits_per_dim, owner.log_prob, owner.log_density_map, lambda *a, **k: owner.score(*a, **k)[0]):
+        log_prob_of_gradient = lambda *a, **k: owner.log_prob_and_gradient(*a, **k)[0]
+        for call in (owner.bits_per_dim, owner.log_prob, owner.log_density_map, log_prob_of_gradient):
             parts = [call(x[i : i + 8], seed=3, first=i) for i in range(0, 20, 8)]
             np.testing.assert_allclose(np.concatenate(parts), call(x, seed=3), rtol=1e-6)
         draws = dict(iw_samples=2, dequant_samples=2)
@@ -177,7 +177,7 @@ class Gradient(unittest.TestCase):
     def test_is_slope_of_log_prob(self):
         x = make_images(3, 4) + 0.5
         owner = model()
-        log_prob, gradient = owner.score(x)
+        log_prob, gradient = owner.log_prob_and_gradient(x)
         np.testing.assert_array_equal(log_prob, owner.log_prob(x))
         rng = np.random.default_rng(0)
         for _ in range(3):
@@ -205,13 +205,18 @@ class Gradient(unittest.TestCase):
                 labels = file["golden/labels"][()] if "labels" in file["golden"] else None
             width = 2.0 ** (8 - owner.config["n_bits"])
             x = (np.floor(images / width) + 0.5) * width
-            log_prob, gradient = owner.score(x, labels)
+            log_prob, gradient = owner.log_prob_and_gradient(x, labels)
             np.testing.assert_allclose(owner.bits_per_dim(x, labels), bpd, atol=1e-6)
             self.assertLess(np.linalg.norm(gradient - expected), 1e-5 * np.linalg.norm(expected), name)
 
+    def test_score_is_another_name(self):
+        x = make_images(2)
+        for found, expected in zip(model().score(x, seed=3), model().log_prob_and_gradient(x, seed=3)):
+            np.testing.assert_array_equal(found, expected)
+
     def test_pixels_have_noise_of_log_prob(self):
         images = make_images(3, 4)
-        log_prob, gradient = model().score(images, seed=9)
+        log_prob, gradient = model().log_prob_and_gradient(images, seed=9)
         np.testing.assert_array_equal(log_prob, model().log_prob(images, seed=9))
 
 
@@ -251,7 +256,7 @@ class VariationalNoise(unittest.TestCase):
         maps = owner.log_density_map(x, seed=4)
         np.testing.assert_array_equal(maps, np.load(out))
         np.testing.assert_allclose(maps.sum((1, 2)), owner.log_prob(x, seed=4), rtol=1e-10)
-        log_prob, gradient = owner.score(x, seed=4)
+        log_prob, gradient = owner.log_prob_and_gradient(x, seed=4)
         np.testing.assert_allclose(log_prob, owner.log_prob(x, seed=4), rtol=1e-12)
         self.assertTrue(np.isfinite(gradient).all())
 
@@ -273,7 +278,7 @@ class Labels(unittest.TestCase):
         pickled = pickle.loads(pickle.dumps(np.repeat(labels, 2).astype(np.int32)))[::2]
         np.testing.assert_array_equal(owner.bits_per_dim(images, pickled), bits)
         self.assertEqual(owner.sample(4, labels=2).shape, (4, 8, 8, 3))
-        owner.score(images, labels)
+        owner.log_prob_and_gradient(images, labels)
         for bad in (None, [0], [0, 1, 2, 0, 3], [0, 1, 2, 0, -1], [0.5] * 5, "abc", [[0] * 5], [2**40] * 5, object()):
             with self.assertRaises(ERRORS, msg=repr(bad)):
                 owner.log_prob(images, bad)

@@ -66,7 +66,7 @@ class Sizes(unittest.TestCase):
         self.assertEqual(mean / 5, json.loads(command("glow_eval", *words))["bpd"])
 
     def test_every_method(self):
-        log_prob, gradient = self.model.score(self.images)
+        log_prob, gradient = self.model.log_prob_and_gradient(self.images)
         np.testing.assert_array_equal(log_prob, self.model.log_prob(self.images))
         bits = self.model.bits_per_dim(self.images)
         np.testing.assert_allclose(log_prob, -bits * 12 * 20 * 3 * np.log(2), rtol=1e-12)
@@ -78,7 +78,7 @@ class Sizes(unittest.TestCase):
         # The size of the training images again, and the shape of the model, are as before.
         small = make_images(3)
         np.testing.assert_array_equal(self.model.bits_per_dim(small), model().bits_per_dim(small))
-        np.testing.assert_array_equal(self.model.score(small)[0], self.model.log_prob(small))
+        np.testing.assert_array_equal(self.model.log_prob_and_gradient(small)[0], self.model.log_prob(small))
         self.assertEqual(self.model.shape, (8, 8, 3))
         self.model.bits_per_dim(self.images)
         self.model.save(FOLDER / "saved.h5")

@@ -88,7 +88,7 @@ interrupted(lambda: model.sample(1))
             for _ in range(5):
                 if (
                     not np.array_equal(owner.log_prob(images), expected)
-                    or owner.score(images)[1].shape != images.shape
+                    or owner.log_prob_and_gradient(images)[1].shape != images.shape
                 ):
                     wrong.append(1)
 
@@ -101,7 +101,7 @@ interrupted(lambda: model.sample(1))
 
     def test_results_outlive_the_model(self):
         owner = model()
-        gradient = owner.score(make_images(2))[1]
+        gradient = owner.log_prob_and_gradient(make_images(2))[1]
         copy = gradient.copy()
         del owner
         gc.collect()
@@ -149,7 +149,7 @@ libraries = [library for library in map(ctypes.CDLL, paths) if hasattr(library, 
 for library in libraries:
     library.openblas_set_num_threads(2)
 model = glow.load({str(make_run())!r}, device="cpu", threads=2)
-model.score(numpy.zeros((2, 8, 8, 3), numpy.uint8))
+model.log_prob_and_gradient(numpy.zeros((2, 8, 8, 3), numpy.uint8))
 print({{library.openblas_get_num_threads() for library in libraries}} <= {{2}})
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

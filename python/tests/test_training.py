@@ -13,7 +13,7 @@ import unittest
 import numpy as np
 
 import glow
-from support import DATA, ENDLESS, FOLDER, OPTIONS, RUN, SOURCE, make_images, make_run
+from support import DATA, ENDLESS, FOLDER, OPTIONS, RUN, SOURCE, make_images, make_run, needs
 
 ERRORS = (ValueError, RuntimeError)
 
@@ -33,6 +33,50 @@ class Train(unittest.TestCase):
         self.assertEqual(training.model(device="cpu").step, 20)
         self.assertEqual(list(training), [])
         self.assertEqual(len(glow.Run(out).evaluations["bpd"]), 2)
+
+    def test_tables_are_dicts_of_arrays(self):
+        metrics = glow.Run(make_run()).metrics
+        self.assertIsInstance(metrics, dict)
+        self.assertEqual(metrics["step"].tolist(), [1, 5, 10, 15, 20])
+        self.assertIsInstance(glow.Run(RUN).evaluations["bpd"], np.ndarray)
+
+    @needs("pandas")
+    def test_tables_as_data_frames(self):
+        metrics = glow.Run(make_run()).metrics
+        frame = metrics.to_pandas()
+        self.assertEqual(list(frame.columns), list(metrics))
+        np.testing.assert_array_equal(frame["bpd"], metrics["bpd"])
+
+    def test_result_is_there_when_the_run_has_ended(self):
+        """Without a row having been read, and without losing one."""
+        make_run()
+        training = glow.train(DATA, out=FOLDER / "polled", **OPTIONS)
+        begin = time.monotonic()
+        while training.result is None and time.monotonic() < begin + 60:
+            time.sleep(0.01)
+        self.assertEqual((training.result["ended"], training.result["step"]), ("max-steps", 20))
+        self.assertEqual([row["step"] for row in training], [1, 5, 10, 15, 20])
+
+    def test_result_while_another_thread_reads_the_rows(self):
+        make_run()
+        training = glow.train(DATA, out=FOLDER / "shared", **{**OPTIONS, "log_every": 1})
+        steps = []
+        reader = threading.Thread(target=lambda: steps.extend(row["step"] for row in training))
+        reader.start()
+        while reader.is_alive():
+            training.result
+        reader.join()
+        self.assertEqual(steps, list(range(1, 21)))
+        self.assertEqual(training.result["step"], 20)
+
+    def test_result_raises_the_error_of_a_run(self):
+        training = glow.train(DATA, out=make_run(), **OPTIONS)  # which has a run already
+        with self.assertRaises(ERRORS):
+            for _ in range(6000):
+                self.assertIsNone(training.result)
+                time.sleep(0.01)
+        self.assertIsNone(training.result)
+        self.assertEqual(list(training), [])
 
     def test_incomplete_last_line(self):
         folder = FOLDER / "cut"

@@ -79,6 +79,37 @@ TEST(PassMemory, MapsAndGradientsRefuseMoreThanTheHostHas) {
     DensityMaps(*less, backend);
 }
 
+// Each fits alone, but not both.
+TEST(PassMemory, MapsAndGradientsAreCheckedTogether) {
+    const Backend backend(Device::cpu, 1);
+    const auto load = [&](index_t images) {
+        return std::make_unique<LoadedModel>(golden("affine"), false, Precision::fp32, images, backend);
+    };
+    const auto fits = [&](index_t images) {
+        try {
+            const auto model = load(images);
+            DensityGradient(*model, backend);
+            DensityMaps(*model, backend);
+            return true;
+        } catch (const InputError&) {
+            return false;
+        }
+    };
+    index_t fitting = 1;
+    for (index_t more = index_t{1} << 32; more > 0; more /= 2)
+        if (fits(fitting + more)) fitting += more;
+
+    const auto model = load(fitting);
+    DensityTools both(*model, backend), other_order(*model, backend);
+    both.gradient();
+    EXPECT_GT(both.gradient().bytes(), 0u);
+    EXPECT_THROW(both.maps(), InputError);
+    other_order.maps();
+    EXPECT_THROW(other_order.gradient(), InputError);
+    both.reset();
+    both.maps();  // alone again
+}
+
 INSTANTIATE_TEST_SUITE_P(Golden, DensityMap,
                          testing::Values("affine", "additive", "conditional", "five_bit", "four_channels",
                                          "invconv_lu", "no_edge_bias", "no_learn_top", "one_channel",

@@ -7,11 +7,14 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <thread>
 
 #include "glow/glow.h"
+#include "inference/image_arrays.h"
+#include "inference/likelihood.h"
 #include "inference/model_file.h"
 #include "tests/data/files.h"
 #include "train/options.h"
@@ -136,10 +139,206 @@ TEST_F(Library, SaveRefusesSuffixesOfOtherFormats) {
     trainer.save((folder / "w.checkpoint").string());
 }
 
+// Noise depends on an image's index in the data set, not on the call or pass that it is in.
+TEST_F(Library, ScoresInPartsLikeAtOnce) {
+    TrainedModel trained(file, {.averaged = false, .device = "cpu", .batch = 4, .threads = 1});
+    const NoiseOptions noise{.seed = 3, .first_image = 100};
+    const NoiseOptions draws{.seed = 3, .first_image = 100, .iw_samples = 2, .dequant_samples = 2};
+    std::vector<double> nats, bits, maps;
+    InputGradient gradient;
+    const auto append = [](auto& all, const auto& part) { all.insert(all.end(), part.begin(), part.end()); };
+    const std::size_t D = 16 * 16 * 3;
+    for (const std::size_t first : {0, 4, 12}) {  // multiples of the batch
+        const std::size_t count = first == 4 ? 8 : 4;
+        const ArrayView<std::uint8_t> part(images.data() + first * D, count * D);
+        NoiseOptions here = noise, drawn = draws;
+        here.first_image += static_cast<std::int64_t>(first);
+        drawn.first_image += static_cast<std::int64_t>(first);
+        append(nats, trained.log_prob(part, {}, here));
+        append(bits, trained.bits_per_dim(part, {}, drawn));
+        append(maps, trained.log_density_map(part, {}, here));
+        const InputGradient found = trained.input_gradient(part, {}, here);
+        append(gradient.log_prob, found.log_prob);
+        append(gradient.gradient, found.gradient);
+    }
+    EXPECT_EQ(nats, trained.log_prob(images, {}, noise));
+    EXPECT_NE(nats, trained.log_prob(images, {}, {.seed = 3}));
+    EXPECT_EQ(bits, trained.bits_per_dim(images, {}, draws));
+    EXPECT_EQ(maps, trained.log_density_map(images, {}, noise));
+    const InputGradient whole = trained.input_gradient(images, {}, noise);
+    EXPECT_EQ(gradient.log_prob, whole.log_prob);
+    EXPECT_EQ(gradient.gradient, whole.gradient);
+}
+
+// glow_eval reports likelihoods(), which python/tests/test_model.py compares with the Python package.
+TEST_F(Library, BoundsAreThoseOfTheCommand) {
+    const Backend backend(Device::cpu, 4);
+    LoadedModel loaded(file, false, Precision::fp32, 16, backend);
+    const SplitImages split(ImageSet{16, 16, 16, 3, images, {}, 0});
+    TrainedModel trained = model(4);
+    for (const NoiseOptions& noise :
+         {NoiseOptions{}, NoiseOptions{.seed = 7}, NoiseOptions{.iw_samples = 3},
+          NoiseOptions{.seed = 1, .first_image = 0, .iw_samples = 2, .dequant_samples = 2}}) {
+        LikelihoodRequest request;
+        request.seed = noise.seed;
+        request.iw_samples = noise.iw_samples;
+        request.dequant_samples = noise.dequant_samples;
+        EXPECT_EQ(trained.bits_per_dim(images, {}, noise), likelihoods(loaded, split, request).bits_per_dim);
+    }
+    // Of the same draws, the importance-weighted bound is the tighter one (Jensen's inequality).
+    const std::vector<double> weighted = trained.bits_per_dim(images, {}, {.iw_samples = 4}),
+                              averaged = trained.bits_per_dim(images, {}, {.dequant_samples = 4});
+    for (std::size_t n = 0; n < weighted.size(); ++n) EXPECT_LT(weighted[n], averaged[n]);
+}
+
+TEST_F(Library, TellsInvalidArgumentsFromFailures) {
+    TrainedModel trained = model(1);
+    ModelTrainer untrained(options(1));
+    const std::vector<std::pair<const char*, std::function<void()>>> calls = {
+        {"file", [&] { TrainedModel((folder / "none.h5").string()); }},
+        {"device", [&] { TrainedModel(file, {.device = "tpu"}); }},
+        {"precision", [&] { TrainedModel(file, {.device = "cpu", .precision = "fp33"}); }},
+        {"threads", [&] { model(-1); }},
+        {"size", [&] { trained.set_image_size(8, 22); }},
+        {"images",
+         [&] {
+             trained.log_prob({images.data(), 7});
+         }},
+        {"no images", [&] { trained.bits_per_dim(std::vector<std::uint8_t>()); }},
+        {"labels",
+         [&] {
+             trained.log_prob(images, {0, 1});
+         }},
+        {"first_image", [&] { trained.log_prob(images, {}, {.first_image = -1}); }},
+        {"first_image", [&] { trained.input_gradient(images, {}, {.first_image = std::int64_t{1} << 40}); }},
+        {"iw_samples", [&] { trained.bits_per_dim(images, {}, {.iw_samples = 0}); }},
+        {"draws", [&] { trained.log_prob(images, {}, {.iw_samples = 1 << 20, .dequant_samples = 2}); }},
+        {"map", [&] { trained.log_density_map(images, {}, {.iw_samples = 2}); }},
+        {"gradient", [&] { trained.input_gradient(images, {}, {.dequant_samples = 2}); }},
+        {"not finite", [&] { trained.input_gradient(std::vector<double>(16 * 16 * 3, std::nan(""))); }},
+        {"count", [&] { trained.sample(0); }},
+        {"temperature", [&] { trained.sample(1, {.temperature = -1}); }},
+        {"latents", [&] { trained.decode(std::vector<double>(5)); }},
+        {"initialize",
+         [&] {
+             untrained.initialize({images.data(), 5});
+         }},
+        {"step before initialize", [&] { untrained.step(images); }},
+        {"save before initialize", [&] { untrained.save(file); }},
+        {"suffix", [&] { untrained.initialize(images), untrained.save((folder / "w.npz").string()); }},
+        {"batch",
+         [&] {
+             untrained.step({images.data(), 8 * 16 * 16 * 3});
+         }},
+        {"options", [&] { ModelTrainer({.batch = 0}); }},
+    };
+    for (const auto& [what, call] : calls) EXPECT_THROW(call(), InvalidArgument) << what;
+
+    TrainOptions diverging = options(1);
+    diverging.learning_rate = 1e6;
+    ModelTrainer trainer(diverging);
+    trainer.initialize(images);
+    try {
+        for (int step = 0; step < 5; ++step) trainer.step(images);
+        trainer.save(file);
+        FAIL();
+    } catch (const InvalidArgument& error) {
+        FAIL() << error.what();
+    } catch (const std::runtime_error&) {  // divergence is no wrong argument
+    }
+}
+
+TEST_F(Library, TakesViewsAndLabels) {
+    TrainedModel trained = model(2);
+    EXPECT_EQ(trained.bits_per_dim({images.data(), images.size()}), trained.bits_per_dim(images));
+    const std::int64_t signed_size = 16 * trained.shape().dimensions();
+    EXPECT_EQ(trained.bits_per_dim({images.data(), signed_size}), trained.bits_per_dim(images));
+    EXPECT_THROW(trained.bits_per_dim({images.data(), -signed_size}), InvalidArgument);
+
+    TrainOptions conditional = options(2);
+    conditional.shape.classes = 3;
+    conditional.batch = 4;
+    ModelTrainer trainer(conditional);
+    const ArrayView<std::uint8_t> four(images.data(), 4 * 16 * 16 * 3);
+    const std::int32_t labels[] = {0, 1, 2, 0};
+    trainer.initialize(four, {labels, 4});
+    for (int step = 0; step < 3; ++step) trainer.step(four, {0, 1, 2, 0});
+    trainer.save((folder / "conditional.h5").string());
+    TrainedModel model((folder / "conditional.h5").string(), {.averaged = false, .device = "cpu"});
+    EXPECT_EQ(model.shape().classes, 3);
+    const std::vector<double> bits = model.bits_per_dim(four, {0, 1, 2, 0});
+    EXPECT_EQ(bits, model.bits_per_dim(four, std::vector<std::int32_t>(labels, labels + 4)));
+    EXPECT_NE(bits, model.bits_per_dim(four, {1, 1, 2, 0}));
+    EXPECT_EQ(model.sample(3, {.labels = {0, 1, 2}}).size(), 3u * 16 * 16 * 3);
+    EXPECT_THROW(model.bits_per_dim(four), InvalidArgument);
+    EXPECT_THROW(model.sample(3, {.labels = {0, 1, 3}}), InvalidArgument);
+}
+
+TEST_F(Library, LatentsAreOrderedByLevel) {
+    TrainedModel trained = model(2);
+    const std::vector<LevelLatents> levels = trained.latent_levels();
+    ASSERT_EQ(levels.size(), 2u);
+    const auto expect = [](const LevelLatents& level, std::int64_t offset, std::int64_t side,
+                           std::int64_t channels) {
+        EXPECT_EQ(level.offset, offset);
+        EXPECT_EQ(level.height, side);
+        EXPECT_EQ(level.width, side);
+        EXPECT_EQ(level.channels, channels);
+    };
+    expect(levels[0], 0, 8, 6);
+    expect(levels[1], 8 * 8 * 6, 4, 24);
+
+    // As in Python: one array for each level, level 0 first.
+    const Backend backend(Device::cpu, 2);
+    LoadedModel loaded(file, false, Precision::fp32, 16, backend);
+    std::vector<double> finest(16 * 8 * 8 * 6), deepest(16 * 4 * 4 * 24);
+    encode_levels(loaded.runnable(), {16, images.data()}, {finest.data(), deepest.data()});
+    const std::vector<double> latents = trained.encode(images);
+    ASSERT_EQ(latents.size(), images.size());
+    for (std::size_t n = 0; n < 16; ++n) {
+        const double* const image = latents.data() + n * 768;
+        EXPECT_TRUE(std::equal(image, image + 384, finest.data() + n * 384)) << n;
+        EXPECT_TRUE(std::equal(image + 384, image + 768, deepest.data() + n * 384)) << n;
+    }
+    EXPECT_EQ(trained.decode(latents), images);
+}
+
+TEST_F(Library, NamesImagesThatAreNotValid) {
+    TrainedModel trained = model(2);
+    std::vector<double> latents = trained.encode(images);
+    ImageProblems problems{{77}, {77}};
+    EXPECT_EQ(trained.decode(latents, {}, &problems), images);
+    EXPECT_TRUE(problems.not_finite.empty() && problems.out_of_range.empty());
+    latents[5 * 768 + 3] = std::nan("");
+    for (std::size_t i = 9 * 768; i < 10 * 768; ++i) latents[i] = 300;
+    const std::vector<std::uint8_t> decoded = trained.decode(latents, {}, &problems);
+    EXPECT_EQ(problems.not_finite, std::vector<std::int64_t>{5});
+    EXPECT_EQ(problems.out_of_range, std::vector<std::int64_t>{9});
+    EXPECT_EQ(decoded[5 * 768], 255);  // the corner of the cross
+    EXPECT_TRUE(std::equal(images.begin() + 6 * 768, images.begin() + 9 * 768, decoded.begin() + 6 * 768));
+
+    EXPECT_EQ(trained.sample(3, {.temperature = 0.5, .seed = 4}, &problems),
+              trained.sample(3, {.temperature = 0.5, .seed = 4}));
+    EXPECT_TRUE(problems.not_finite.empty());
+    EXPECT_NE(trained.sample(3, {.seed = 4}), trained.sample(3, {.seed = 5}));
+}
+
+TEST_F(Library, TrainerReportsItsSteps) {
+    ModelTrainer trainer(options(2));
+    trainer.initialize(images);
+    EXPECT_EQ(trainer.last_step().grad_norm, 0);
+    for (int step = 0; step < 2; ++step) {
+        const double bits = trainer.step(images);
+        EXPECT_EQ(trainer.last_step().bits_per_dim, bits);
+        EXPECT_GT(trainer.last_step().grad_norm, 0);
+        EXPECT_LT(trainer.last_step().drift, 1e-5);
+    }
+}
+
 TEST_F(Library, InputGradientIsSlopeOfLogProb) {
     TrainedModel trained = model(2);
-    const InputGradient bytes = trained.input_gradient(images, {}, 5);
-    EXPECT_EQ(bytes.log_prob, trained.log_prob(images, {}, 5));
+    const InputGradient bytes = trained.input_gradient(images, {}, {.seed = 5});
+    EXPECT_EQ(bytes.log_prob, trained.log_prob(images, {}, {.seed = 5}));
 
     std::vector<double> x(images.begin(), images.end());
     const InputGradient here = trained.input_gradient(x);

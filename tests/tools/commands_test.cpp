@@ -212,6 +212,9 @@ TEST_F(Commands, HelpAndVersion) {
     for (const char* text : {"--no-edge-bias", "(default on)"})
         EXPECT_NE(help.out.find(text), std::string::npos) << text;
     EXPECT_TRUE(shows(eval({"--help"}), "--split TEXT", "test"));
+    for (const Outcome& shown : {eval({"--help"}), train({"--help"})})
+        for (const char* const former : {"--bpd", "--dry-run"})  // accepted, but not shown
+            EXPECT_EQ(shown.out.find(former), std::string::npos) << former;
     EXPECT_TRUE(shows(sample({"--help"}), "--temperature TEXT", "0.7"));
     for (const Outcome& version : {train({"--version"}), eval({"--version"}), sample({"--version"})}) {
         EXPECT_EQ(version.code, 0);
