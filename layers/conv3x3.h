@@ -26,8 +26,8 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
 // kernels/narrow_conv_backward.h.
 inline constexpr index_t kFusedPixels = 16384;
 
-// Scratch of a fused kernel, and at least that of the products that replace it for fewer pixels: a smaller
-// batch must not need more memory than a larger one, for which the memory was planned.
+// Scratch of a fused kernel. At least the scratch of the GEMMs that replace the kernel below kFusedPixels:
+// the plan is made for the full batch, and a smaller last batch must fit into it.
 inline real* fused_scratch(const Context& context, index_t count, std::initializer_list<Gemm> replaced) {
     std::size_t bytes = static_cast<std::size_t>(count) * sizeof(real);
     for (const Gemm& product : replaced) bytes = std::max(bytes, context.blas.scratch_bytes(product));
