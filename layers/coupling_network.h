@@ -103,9 +103,9 @@ class CouplingNetwork {
         const real* dout = nullptr;  // [N*H*W, outputs] dL/dout
         bool accumulates() const { return first > 0; }
     };
-    // Backward of couple(), or of forward() in a network without a coupling. The first tile overwrites the
-    // folded gradients and later tiles add to them. Gradients that are not part of `gradient` are added to
-    // `gradients`.
+    // Backward of couple(), or of forward() in a network without a coupling. The first tile overwrites
+    // `gradient`, later tiles add to it. `gradients` receives those of conv3's bias, logs and edge weights,
+    // unless gradient.output_sums does, and that of conv3's weight if a library computes the convolution.
     virtual void backward(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                           const FoldedGradient& gradient, const ParameterGradients& gradients) const = 0;
 
