@@ -81,6 +81,22 @@ GLOW_HD inline void copy_items(int thread, int count, Load load, Store store) {
     }
 }
 
+// Adds up values [kThreads] in shared memory, one from each thread, in two phases: first kFinalThreads
+// threads add up every kFinalThreads-th value, then one thread adds up their sums.
+inline constexpr int kFinalThreads = 16;
+template <int kThreads>
+GLOW_HD inline void start_thread_sum(int thread, double* values) {
+    if (thread >= kFinalThreads) return;
+    double sum = 0;
+    for (int t = thread; t < kThreads; t += kFinalThreads) sum += values[t];
+    values[thread] = sum;  // only this thread has read this element
+}
+GLOW_HD inline double finish_thread_sum(const double* values) {
+    double sum = 0;
+    for (int t = 0; t < kFinalThreads; ++t) sum += values[t];
+    return sum;
+}
+
 // Number of repeated phases of a functor.
 template <class F>
 constexpr int loop_phases() {
