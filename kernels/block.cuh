@@ -48,6 +48,9 @@ struct BlockThread {
 // on).
 inline constexpr index_t kSharedBytes = 48 << 10, kMaxSharedBytes = 96 << 10;
 
+// Multiprocessors of an H100; a constant, because the order of sums depends on it.
+inline constexpr int kMultiprocessors = 132;
+
 // x by y blocks, each with `shared_bytes` of shared memory.
 struct BlockGrid {
     index_t x, y, shared_bytes;
