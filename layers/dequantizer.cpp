@@ -37,7 +37,7 @@ Dequantizer::Dequantizer(const ModelConfig& config, Precision precision, index_t
     const CouplingOptions coupling{
         .form = {}, .width = config.dequant_width, .edge_bias = config.edge_bias, .condition = features_};
     for (index_t k = 0; k < config.dequant_depth; ++k) {
-        const std::string name = "dequantizer/step" + std::to_string(k);
+        const std::string name = dequantizer_step_name(k);
         steps_.push_back(std::make_unique<Step>(
             Step{ActnormMixing(shape_, Permutation::invconv, name, parameters),
                  Coupling(coupling, shape_, precision, Engine::products, tile, name, parameters), name}));

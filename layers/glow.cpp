@@ -25,11 +25,10 @@ Glow::Glow(const ModelConfig& config, const NetworkSettings& settings)
     for (index_t l = 0; l < config.levels; ++l) {
         const Shape shape = level_shape(config, l);
         Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, std::nullopt};
-        const std::string name = "level" + std::to_string(l);
         const Engine engine =
             settings.engines.empty() ? Engine::products : settings.engines.at(static_cast<std::size_t>(l));
         for (index_t k = 0; k < config.depth; ++k) {
-            const std::string step = name + "/step" + std::to_string(k);
+            const std::string step = step_name(l, k);
             level.steps.push_back(
                 std::make_unique<Step>(Step{ActnormMixing(shape, config.permutation, step, parameters_),
                                             Coupling(coupling_options(config), shape, settings.precision,
@@ -39,7 +38,7 @@ Glow::Glow(const ModelConfig& config, const NetworkSettings& settings)
             level.mixings.push_back(&level.steps.back()->mixing);
         }
         if (l + 1 < config.levels) {
-            level.split.emplace(config, shape, settings.tile, name + "/split", parameters_);
+            level.split.emplace(config, shape, settings.tile, split_name(l), parameters_);
             add_block(l, -1);
         }
         levels_.push_back(std::move(level));
@@ -54,8 +53,7 @@ Glow::Glow(const ModelConfig& config, const NetworkSettings& settings)
 std::string ParameterBlock::name(index_t levels) const {
     if (level == levels) return "prior/top";
     if (level < 0) return "dequantizer";
-    const std::string name = "level" + std::to_string(level);
-    return step < 0 ? name + "/split" : name + "/step" + std::to_string(step);
+    return step < 0 ? split_name(level) : step_name(level, step);
 }
 
 void Glow::allocate(Arena& derived) {
@@ -105,8 +103,8 @@ void Glow::finish_deriving(const Context& context) {
 
 std::string Glow::conditioned_layer(index_t i) const {
     const index_t of_levels = config_.levels * config_.depth;
-    if (i >= of_levels) return "dequantizer/step" + std::to_string(i - of_levels);
-    return "level" + std::to_string(i / config_.depth) + "/step" + std::to_string(i % config_.depth);
+    if (i >= of_levels) return dequantizer_step_name(i - of_levels);
+    return step_name(i / config_.depth, i % config_.depth);
 }
 
 Glow::MixingCheck Glow::check_mixings(const Context& context) const {

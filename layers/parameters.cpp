@@ -45,6 +45,18 @@ Tensor place_tensor(std::string name, std::vector<index_t> shape, Init init, ind
 
 }  // namespace
 
+std::string step_name(index_t level, index_t step) {
+    return "level" + std::to_string(level) + "/step" + std::to_string(step);
+}
+
+std::string split_name(index_t level) {
+    return "level" + std::to_string(level) + "/split";
+}
+
+std::string dequantizer_step_name(index_t step) {
+    return "dequantizer/step" + std::to_string(step);
+}
+
 Parameter Parameters::add(std::string name, std::vector<index_t> shape, Init init) {
     tensors_.push_back(place_tensor(std::move(name), std::move(shape), init, size_));
     return Parameter(this, tensors_.back().offset);

@@ -32,6 +32,11 @@ struct Tensor {
     index_t padded_count() const { return round_up(count, kAlignedElements); }
 };
 
+// Names of layers; the names of their tensors start with them.
+std::string step_name(index_t level, index_t step);  // "level0/step3"
+std::string split_name(index_t level);               // "level0/split"
+std::string dequantizer_step_name(index_t step);     // "dequantizer/step0"
+
 class Parameters;
 
 // Destination of parameter gradients: an array laid out like the flat one, starting at element `first`.
