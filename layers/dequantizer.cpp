@@ -46,14 +46,8 @@ Dequantizer::Dequantizer(const ModelConfig& config, Precision precision, index_t
 }
 
 std::vector<FoldedLevel> Dequantizer::networks() {
-    const auto offset = [&](std::size_t k) {
-        return steps_[k]->coupling.network().parameters().weight1.offset();
-    };
-    const CouplingNetwork& first = steps_[0]->coupling.network();
-    const index_t step = steps_.size() > 1 ? offset(1) - offset(0) : 0;
     const CouplingNetwork& features = network_.network();
-    return {{&first.parameters(), first.layout(), std::ssize(steps_), step, {}},
-            {&features.parameters(), features.layout(), 1, 0, {}}};
+    return {networks_of(steps_), {&features.parameters(), features.layout(), 1, 0, {}}};
 }
 
 void Dequantizer::use(const FoldedWeights& folded, index_t first_level) {

@@ -68,14 +68,7 @@ void Glow::allocate(Arena& derived) {
 
 void Glow::allocate_folded(Arena& derived) {
     std::vector<FoldedLevel> layouts;
-    for (const Level& level : levels_) {
-        const CouplingNetwork& first = level.steps[0]->coupling.network();
-        const auto offset = [&](std::size_t k) {
-            return level.steps[k]->coupling.network().parameters().weight1.offset();
-        };
-        const index_t step = level.steps.size() > 1 ? offset(1) - offset(0) : 0;
-        layouts.push_back({&first.parameters(), first.layout(), std::ssize(level.steps), step, {}});
-    }
+    for (const Level& level : levels_) layouts.push_back(networks_of(level.steps));
     if (dequantizer_)
         for (const FoldedLevel& networks : dequantizer_->networks()) layouts.push_back(networks);
     folded_.allocate(derived, std::move(layouts));
