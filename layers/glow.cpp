@@ -56,6 +56,12 @@ std::string ParameterBlock::name(index_t levels) const {
     return step < 0 ? split_name(level) : step_name(level, step);
 }
 
+index_t largest_count(std::span<const ParameterBlock> blocks) {
+    index_t largest = 0;
+    for (const ParameterBlock& block : blocks) largest = std::max(largest, block.count);
+    return largest;
+}
+
 void Glow::allocate(Arena& derived) {
     conditions_ = derived.take<double>(mixing_steps());
     for (std::size_t l = 0; l < levels_.size(); ++l)

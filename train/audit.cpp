@@ -62,8 +62,7 @@ Auditor::Auditor(const Context& context, Glow& glow, index_t images, Memory& mem
     dh_ = state.take<real>(images * D);
     for (double** const values : {&logdet_, &prior_, &bits_y_, &error_y_})
         *values = state.take<double>(images);
-    index_t largest = 0;
-    for (const ParameterBlock& block : glow.blocks()) largest = std::max(largest, block.count);
+    const index_t largest = largest_count(glow.blocks());
     gradient_ = memory[Category::gradients].take<float>(largest);
     exact_gradient_ = memory[Category::gradients].take<float>(largest);
 }
