@@ -80,9 +80,8 @@ Audit Auditor::operator()(Flow& flow, real* dh, const MemoryPolicy& policy) {
     SavedActivations exact_saved(stored_, all);
     glow_.forward(context_, exact, &exact_saved);
 
-    const double dlogp = -1.0 / (model.nats_per_bit_dim() * static_cast<double>(flow.N));
-    const double dbits_y = model.weight_y / static_cast<double>(flow.N);
-    Gradient gradient{dh, dlogp, dbits_y}, exact_gradient{dh_, dlogp, dbits_y};
+    const auto N = static_cast<double>(flow.N);
+    Gradient gradient = mean_loss_gradient(model, N, dh), exact_gradient = mean_loss_gradient(model, N, dh_);
     const auto backward = [&](const ParameterBlock& block, Flow& at, Gradient& beside,
                               const SavedActivations& saved, float* to) {
         fill(exec, block.count, 0.0f, to);
