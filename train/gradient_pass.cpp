@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "kernels/elementwise.h"
+#include "kernels/flat_sums.h"
 #include "kernels/math.h"
 #include "kernels/reduce.h"
 #include "runtime/device.h"

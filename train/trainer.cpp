@@ -7,6 +7,7 @@
 #include "inference/host_weights.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
+#include "kernels/flat_sums.h"
 #include "runtime/device.h"
 #include "train/step.h"
 #include "train/tune.h"

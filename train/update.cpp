@@ -5,6 +5,7 @@
 
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
+#include "kernels/flat_sums.h"
 #include "runtime/device.h"
 
 namespace glow {
