@@ -14,6 +14,7 @@
 #include "runtime/cuda.h"
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
+#include "runtime/threads.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
 #include "train/step.h"
@@ -81,8 +82,9 @@ ModelConfig config_of(const ModelShape& shape) {
 }
 
 int checked_threads(int threads) {
-    if (threads < 0 || threads > 4096)
-        throw InputError(fmt::format("threads: expected 0 (the default) .. 4096, got {}", threads));
+    if (threads < 0 || threads > kMaxThreads)
+        throw InputError(
+            fmt::format("threads: expected 0 (the default) .. {}, got {}", kMaxThreads, threads));
     return threads;
 }
 
