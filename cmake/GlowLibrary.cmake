@@ -8,9 +8,9 @@ function(glow_library_headers)
         <nlohmann/json.hpp> <optional> <string> <vector>)
 endfunction()
 
-# glow_library(NAME sources... [LINK libraries...]): the static library of one folder. Its .cu files are
-# compiled by nvcc if CUDA is available, otherwise (or always with HOST_ONLY, for the double-precision
-# library) by the C++ compiler.
+# glow_library(NAME SOURCES ... [LINK libraries...] [HOST_ONLY] [DOUBLE]): the static library of one folder. Its .cu files
+# are compiled by nvcc if CUDA is available, otherwise, and always with HOST_ONLY, by the C++ compiler. DOUBLE: real is
+# double, for gradient checks.
 function(glow_library name)
     cmake_parse_arguments(ARG "HOST_ONLY;DOUBLE" "" "SOURCES;LINK" ${ARGN})
     set(cuda OFF)
