@@ -73,16 +73,23 @@ struct NarrowInputConv {
             expanded, weight, y);
     }
 
-    // dweight = or += dy^T columns(x), dx += col2im(dy W) unless nullptr. dy [block pixels, outputs]; dx: all
-    // images, x.stride elements per pixel. expanded: columns(x) from forward(); nullptr: computes them again.
+    // What backward() of a block reads and writes.
     template <class Map>
-    void backward(const Context& context, const ImageRows& block, const StatePixels& x, const Map* weight,
-                  const Map* dy, const WeightGradient& dweight, real* dx,
-                  const Map* expanded = nullptr) const {
+    struct Backward {
+        StatePixels x;
+        const Map* weight;
+        const Map* dy;           // [block pixels, outputs]
+        WeightGradient dweight;  // = or += dy^T columns(x)
+        real* dx;                // += col2im(dy W) unless nullptr; all images, x.stride elements per pixel
+        const Map* expanded = nullptr;  // columns(x) from forward(); nullptr: computes them again
+    };
+    template <class Map>
+    void backward(const Context& context, const ImageRows& block, const Backward<Map>& given) const {
         const index_t pixels = block.pixels();
+        const auto& [x, weight, dy, dweight, dx, saved] = given;
         {
             const Arena::Scope scope(context.workspace);
-            if (expanded == nullptr) expanded = expand<Map>(context, block, x);
+            const Map* const expanded = saved != nullptr ? saved : expand<Map>(context, block, x);
             context.gemm(weight_product(pixels, dweight.accumulate), dy, expanded, dweight.values);
         }
         if (dx == nullptr) return;
@@ -97,13 +104,13 @@ struct NarrowInputConv {
     bool fuses_relu(const Exec& exec, index_t pixels) const {
         return pixels >= kFusedPixels && input_conv_backward_fits(exec, columns.stride, outputs);
     }
-    void backward_of_relu(const Context& context, const ImageRows& block, const StatePixels& x,
-                          const bfloat16* weight, const bfloat16* y, const bfloat16* dy,
-                          const WeightGradient& dweight, real* dx, const bfloat16* expanded) const {
+    void backward_of_relu(const Context& context, const ImageRows& block, const bfloat16* y,
+                          const Backward<bfloat16>& given) const {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
         const index_t pixels = block.pixels();
-        if (expanded == nullptr) expanded = expand<bfloat16>(context, block, x);
+        const auto& [x, weight, dy, dweight, dx, saved] = given;
+        const bfloat16* const expanded = saved != nullptr ? saved : expand<bfloat16>(context, block, x);
         real* const dexpanded = arena.take<real>(pixels * columns.stride);
         real* const scratch =
             fused_scratch(context, input_conv_backward_scratch(pixels, columns.stride, outputs),
@@ -173,24 +180,32 @@ struct NarrowOutputConv {
         const index_t pixels = block.pixels();
         Map* const dtaps = context.workspace.take<Map>(pixels * columns.stride);
         im2col(context.exec, block, columns, true, dy, columns.C, dtaps);
-        backward_taps(context, pixels, x, weight, dtaps, dweight, dx);
+        backward_taps<Map>(context, pixels, {x, weight, dtaps, dweight, dx});
     }
-    // The same from dtaps = columns(dy) [pixels, columns.stride].
+    // The same from dtaps = columns(dy).
     template <class Map>
-    void backward_taps(const Context& context, index_t pixels, const Map* x, const Map* weight,
-                       const Map* dtaps, const WeightGradient& dweight, Map* dx) const {
+    struct BackwardTaps {
+        const Map* x;  // [pixels, inputs]
+        const Map* weight;
+        const Map* dtaps;        // [pixels, columns.stride]
+        WeightGradient dweight;  // = or += dtaps^T x
+        Map* dx;                 // [pixels, inputs] = dtaps W
+    };
+    template <class Map>
+    void backward_taps(const Context& context, index_t pixels, const BackwardTaps<Map>& given) const {
+        const auto& [x, weight, dtaps, dweight, dx] = given;
         context.gemm(weight_product(pixels, dweight.accumulate), dtaps, x, dweight.values);
         context.gemm(data_product<Map>(pixels), dtaps, weight, dx);
     }
 
     // The same in one kernel, including the gradient of the ReLU before: x is the ReLU's result, dx the
-    // gradient of its argument, and dbias = or += the sum of dx over pixels.
+    // gradient of its argument, and dbias = or += (as dweight) the sum of dx over pixels.
     bool fuses_relu(const Exec& exec, index_t pixels) const {
         return pixels >= kFusedPixels && output_conv_backward_fits(exec, columns.stride, inputs);
     }
-    void backward_taps_and_relu(const Context& context, index_t pixels, const bfloat16* x,
-                                const bfloat16* weight, const bfloat16* dtaps, const WeightGradient& dweight,
-                                real* dbias, bfloat16* dx) const {
+    void backward_taps_and_relu(const Context& context, index_t pixels, const BackwardTaps<bfloat16>& given,
+                                real* dbias) const {
+        const auto& [x, weight, dtaps, dweight, dx] = given;
         const Arena::Scope scope(context.workspace);
         real* const scratch =
             fused_scratch(context, output_conv_backward_scratch(pixels, columns.stride, inputs),

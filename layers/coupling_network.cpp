@@ -140,15 +140,17 @@ class Network : public CouplingNetwork {
         // The first convolution: dW1' (its column of ones gives the bias) and da.
         each_block(context, tile.N, [&](const ImageRows& block) {
             const index_t at = block.begin * W_;
-            const Map* const W1 = static_cast<const Map*>(folded.conv1);
-            const Map* const dy = dhidden1 + at * w_;
-            const WeightGradient dW1{gradient.conv1, tile.accumulates() || block.begin > 0};
-            const Map* const columns = columns_of(hidden, block);
+            const NarrowInputConv::Backward<Map> conv1{
+                .x = tile.input,
+                .weight = static_cast<const Map*>(folded.conv1),
+                .dy = dhidden1 + at * w_,
+                .dweight = {gradient.conv1, tile.accumulates() || block.begin > 0},
+                .dx = tile.dinput,
+                .expanded = columns_of(hidden, block)};
             if constexpr (kHasTensorCores)
                 if (fuses_first_relu(context, rows))
-                    return first_.backward_of_relu(context, block, tile.input, W1, hidden.first + at * w_, dy,
-                                                   dW1, tile.dinput, columns);
-            first_.backward(context, block, tile.input, W1, dy, dW1, tile.dinput, columns);
+                    return first_.backward_of_relu(context, block, hidden.first + at * w_, conv1);
+            first_.backward(context, block, conv1);
         });
     }
 
@@ -395,12 +397,16 @@ class Network : public CouplingNetwork {
                                          tile.saved != nullptr ? tile.saved->out + at * C : nullptr,
                                          {tile.dlogdet, tile.dh + at * C_, dtaps,
                                           gradient.output_sums + tile.first + block.begin / H_, gradient.N});
-            const WeightGradient dW3{gradient.conv3, tile.accumulates() || block.begin > 0};
+            const NarrowOutputConv::BackwardTaps<Map> conv3{
+                .x = h2,
+                .weight = W3,
+                .dtaps = dtaps,
+                .dweight = {gradient.conv3, tile.accumulates() || block.begin > 0},
+                .dx = dh2};
             if constexpr (kHasTensorCores)
                 if (fuses_second_relu(context, tile.N * H_ * W_))
-                    return last_.backward_taps_and_relu(context, pixels, h2, W3, dtaps, dW3, gradient.bias2,
-                                                        dh2);
-            last_.backward_taps(context, pixels, h2, W3, dtaps, dW3, dh2);
+                    return last_.backward_taps_and_relu(context, pixels, conv3, gradient.bias2);
+            last_.backward_taps(context, pixels, conv3);
         });
         return dhidden2;
     }
