@@ -30,7 +30,7 @@ inline constexpr index_t kFusedPixels = 16384;
 // the plan is made for the full batch, and a smaller last batch must fit into it.
 inline real* fused_scratch(const Context& context, index_t count, std::initializer_list<Gemm> replaced) {
     std::size_t bytes = static_cast<std::size_t>(count) * sizeof(real);
-    for (const Gemm& product : replaced) bytes = std::max(bytes, context.blas.scratch_bytes(product));
+    for (const Gemm& gemm : replaced) bytes = std::max(bytes, context.blas.scratch_bytes(gemm));
     return static_cast<real*>(context.workspace.take_bytes(bytes));
 }
 
@@ -90,12 +90,12 @@ struct NarrowInputConv {
         {
             const Arena::Scope scope(context.workspace);
             const Map* const expanded = saved != nullptr ? saved : expand<Map>(context, block, x);
-            context.gemm(weight_product(pixels, dweight.accumulate), dy, expanded, dweight.values);
+            context.gemm(weight_gemm(pixels, dweight.accumulate), dy, expanded, dweight.values);
         }
         if (dx == nullptr) return;
         const Arena::Scope scope(context.workspace);
         real* const dexpanded = context.workspace.take<real>(pixels * columns.stride);
-        context.gemm(data_product(pixels), dy, weight, dexpanded);
+        context.gemm(data_gemm(pixels), dy, weight, dexpanded);
         col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
     }
 
@@ -114,7 +114,7 @@ struct NarrowInputConv {
         real* const dexpanded = arena.take<real>(pixels * columns.stride);
         real* const scratch =
             fused_scratch(context, input_conv_backward_scratch(pixels, columns.stride, outputs),
-                          {weight_product(kFusedPixels - 1, true), data_product(kFusedPixels - 1)});
+                          {weight_gemm(kFusedPixels - 1, true), data_gemm(kFusedPixels - 1)});
         input_conv_backward(context.exec,
                             {.rows = pixels,
                              .columns = columns.stride,
@@ -131,11 +131,11 @@ struct NarrowInputConv {
     }
 
   private:
-    // The products of backward(): of dweight and of columns(dx).
-    Gemm weight_product(index_t pixels, bool accumulate) const {
+    // The GEMMs of backward(): of dweight and of columns(dx).
+    Gemm weight_gemm(index_t pixels, bool accumulate) const {
         return gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>).adding(accumulate);
     }
-    Gemm data_product(index_t pixels) const {
+    Gemm data_gemm(index_t pixels) const {
         return gemm_nn(pixels, columns.stride, outputs, operands, scalar_of<real>);
     }
     // columns(x) in scratch.
@@ -194,8 +194,8 @@ struct NarrowOutputConv {
     template <class Map>
     void backward_taps(const Context& context, index_t pixels, const BackwardTaps<Map>& given) const {
         const auto& [x, weight, dtaps, dweight, dx] = given;
-        context.gemm(weight_product(pixels, dweight.accumulate), dtaps, x, dweight.values);
-        context.gemm(data_product<Map>(pixels), dtaps, weight, dx);
+        context.gemm(weight_gemm(pixels, dweight.accumulate), dtaps, x, dweight.values);
+        context.gemm(data_gemm<Map>(pixels), dtaps, weight, dx);
     }
 
     // The same in one kernel, including the gradient of the ReLU before: x is the ReLU's result, dx the
@@ -209,7 +209,7 @@ struct NarrowOutputConv {
         const Arena::Scope scope(context.workspace);
         real* const scratch =
             fused_scratch(context, output_conv_backward_scratch(pixels, columns.stride, inputs),
-                          {weight_product(kFusedPixels - 1, true), data_product<bfloat16>(kFusedPixels - 1)});
+                          {weight_gemm(kFusedPixels - 1, true), data_gemm<bfloat16>(kFusedPixels - 1)});
         output_conv_backward(context.exec,
                              {.rows = pixels,
                               .taps = columns.stride,
@@ -225,12 +225,12 @@ struct NarrowOutputConv {
     }
 
   private:
-    // The products of backward_taps(): of dweight and of dx.
-    Gemm weight_product(index_t pixels, bool accumulate) const {
+    // The GEMMs of backward_taps(): of dweight and of dx.
+    Gemm weight_gemm(index_t pixels, bool accumulate) const {
         return gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).adding(accumulate);
     }
     template <class Map>
-    Gemm data_product(index_t pixels) const {
+    Gemm data_gemm(index_t pixels) const {
         return gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>);
     }
 };

@@ -198,9 +198,10 @@ void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations
     for_each_layer([&](Level& level) { level.squeeze.forward(context, flow); },
                    [&](Level&, Step& step, index_t l, index_t k) {
                        const Trace step_trace(step.name);
-                       const SavedActivations::Step* const kept = save(context, saved, l, k, flow);
+                       const SavedActivations::Step* const saved_step = save(context, saved, l, k, flow);
                        step.mixing.forward(context, flow, with_logdets);
-                       step.coupling.forward(context, flow, kept != nullptr ? kept->saved_maps() : nullptr);
+                       step.coupling.forward(context, flow,
+                                             saved_step != nullptr ? saved_step->saved_maps() : nullptr);
                    },
                    [&](Level& level) {
                        level.split->forward(context, flow);
