@@ -40,7 +40,7 @@ Dequantizer::Dequantizer(const ModelConfig& config, Precision precision, index_t
         const std::string name = dequantizer_step_name(k);
         steps_.push_back(std::make_unique<Step>(
             Step{ActnormMixing(shape_, Permutation::invconv, name, parameters),
-                 Coupling(coupling, shape_, precision, Engine::products, tile, name, parameters), name}));
+                 Coupling(coupling, shape_, precision, Engine::gemm, tile, name, parameters), name}));
         mixings_.push_back(&steps_.back()->mixing);
     }
 }

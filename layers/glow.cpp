@@ -26,7 +26,7 @@ Glow::Glow(const ModelConfig& config, const NetworkSettings& settings)
         const Shape shape = level_shape(config, l);
         Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, std::nullopt};
         const Engine engine =
-            settings.engines.empty() ? Engine::products : settings.engines.at(static_cast<std::size_t>(l));
+            settings.engines.empty() ? Engine::gemm : settings.engines.at(static_cast<std::size_t>(l));
         for (index_t k = 0; k < config.depth; ++k) {
             const std::string step = step_name(l, k);
             level.steps.push_back(
