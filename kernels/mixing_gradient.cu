@@ -408,17 +408,17 @@ struct MixingFinish {
             const double G = unscaled_gradient(dM(at)[o], dM(at)[C + o], own.bias) * own.scale;
             gradients.dW[o * C + i] = own.dW + static_cast<real>(G + dlogdet * own.W_inverse);
         }
-        const int fold = at.thread - kThreads / 2;  // other warps than those with dW
-        if (fold < 0 || fold >= kFinalThreads) return;
+        const int part = at.thread - kThreads / 2;  // other warps than those with dW
+        if (part < 0 || part >= kFinalThreads) return;
         ActnormSums total;
-        for (int c = fold; c < C; c += kFinalThreads)
+        for (int c = part; c < C; c += kFinalThreads)
             total.add(dM(at)[c], dM(at)[C + c], own.bias, column_of_W(at)[c]);
-        actnorm_sums(at)[fold] = total;
+        actnorm_sums(at)[part] = total;
     }
     GLOW_HD void run(Phase<3>, const BlockThread& at, Locals& own) const {
         if (at.thread > 0) return;
         ActnormSums total;
-        for (int fold = 0; fold < kFinalThreads; ++fold) total.add(actnorm_sums(at)[fold]);
+        for (int part = 0; part < kFinalThreads; ++part) total.add(actnorm_sums(at)[part]);
         gradients.actnorm.bias[at.x] = own.dbias + total.bias_gradient(own.scale);
         gradients.actnorm.logs[at.x] = own.dlogs + total.logs_gradient(own.scale, dlogdet);
     }
