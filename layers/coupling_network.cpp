@@ -19,10 +19,7 @@ CouplingNetwork::CouplingNetwork(const NetworkShape& shape, std::optional<Coupli
     : H_(shape.H),
       W_(shape.W),
       w_(shape.width),
-      C_(!form            ? 0
-         : form->affine() ? shape.outputs
-                          : 2 * shape.outputs),
-      form_(form.value_or(CouplingForm{})),
+      form_(form),
       edge_(shape.edge),
       operands_(operands),
       engine_(engine),
@@ -102,11 +99,11 @@ class Network : public CouplingNetwork {
         const index_t rows = N * H_ * W_;
         real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
         network(context, folded, N, input, hidden, out);
-        if (form_.affine())
-            affine_coupling_forward(context.exec, N, H_ * W_, C_, {form_.scale, out}, h, logdet,
-                                    arena.take<double>(group_scratch(N)));
+        if (form_->affine())
+            affine_coupling_forward(context.exec, N, H_ * W_, state_channels(), {form_->scale, out}, h,
+                                    logdet, arena.take<double>(group_scratch(N)));
         else
-            additive_coupling_forward(context.exec, rows, C_, out, h);
+            additive_coupling_forward(context.exec, rows, state_channels(), out, h);
     }
 
     // Forward, where ' marks weights with the actnorm folded in:
@@ -122,10 +119,10 @@ class Network : public CouplingNetwork {
         hidden.all = true;
         if (tile.saved == nullptr && by_image(context))
             hidden.columns = arena.take<Map>(rows * first_.columns.stride);
-        // The coupling and the last convolution: dW3 and dh2.
+        // The coupling, if any, and the last convolution: dW3 and dh2.
         Map* const dhidden2 = by_image(context)
                                   ? backward_coupling_by_image(context, folded, tile, gradient, hidden)
-                                  : backward_coupling(context, folded, tile, gradient, hidden, gradients);
+                                  : backward_last_conv(context, folded, tile, gradient, hidden, gradients);
         // conv 1x1: dW2' += dh2^T h1, db2' += sum dh2, dh1 = dh2 W2'.
         if (!fuses_second_relu(context, rows)) {
             const Arena::Scope partial_scope(arena);
@@ -202,7 +199,7 @@ class Network : public CouplingNetwork {
     // Whether fused kernels, with a thread block per image, compute the coupling from the taps of the last
     // convolution, and its backward (kernels/coupling_image.h).
     bool by_image(const Context& context) const {
-        return C_ > 0 && engine_ != Engine::library && context.exec.tuned_for_gpu() &&
+        return form_ && engine_ != Engine::library && context.exec.tuned_for_gpu() &&
                coupling_image_fits<Map>(H_, W_, outputs());
     }
 
@@ -300,10 +297,10 @@ class Network : public CouplingNetwork {
                                 parameters_.bias3.value(), folded.scale3, out);
     }
 
-    // Backward of the coupling and of the last convolution, in separate kernels. Returns dh2.
-    Map* backward_coupling(const Context& context, const FoldedNetwork& folded, const Tile& tile,
-                           const FoldedGradient& gradient, const Hidden& hidden,
-                           const ParameterGradients& gradients) const {
+    // Backward of the coupling, if any, and of the last convolution, in separate kernels. Returns dh2.
+    Map* backward_last_conv(const Context& context, const FoldedNetwork& folded, const Tile& tile,
+                            const FoldedGradient& gradient, const Hidden& hidden,
+                            const ParameterGradients& gradients) const {
         const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const index_t rows = tile.N * H_ * W_, C = outputs();
@@ -311,12 +308,13 @@ class Network : public CouplingNetwork {
         real* const out = tile.saved != nullptr ? tile.saved->out : arena.take<real>(rows * C);
         if (tile.saved == nullptr) network(context, folded, tile.N, tile.input, hidden, out);
         real* const dout = arena.take<real>(rows * C);
-        if (C_ == 0)
+        if (!form_)
             copy(exec, rows * C, tile.dout, dout);
-        else if (form_.affine())
-            affine_coupling_backward(exec, rows, C_, tile.dlogdet, {form_.scale, out}, dout, tile.h, tile.dh);
+        else if (form_->affine())
+            affine_coupling_backward(exec, rows, state_channels(), tile.dlogdet, {form_->scale, out}, dout,
+                                     tile.h, tile.dh);
         else
-            additive_coupling_backward(exec, rows, C_, out, dout, tile.h, tile.dh);
+            additive_coupling_backward(exec, rows, state_channels(), out, dout, tile.h, tile.dh);
         Map* const dhidden2 = arena.take<Map>(rows * w_);
         const Arena::Scope scope(arena);
         double* const partial = arena.take<double>(std::max(column_scratch(2, C), column_scratch(9, C)));
@@ -339,8 +337,8 @@ class Network : public CouplingNetwork {
     }
 
     CouplingImages images_of(const FoldedNetwork& folded, const ImageRows& block, state_t* h) const {
-        return {.affine = form_.affine(),
-                .coupling_scale = form_.scale,
+        return {.affine = form_->affine(),
+                .coupling_scale = form_->scale,
                 .N = (block.end - block.begin) / H_,
                 .H = H_,
                 .W = W_,
@@ -350,7 +348,7 @@ class Network : public CouplingNetwork {
                 .edge_stride = w_ + 1,
                 .bias = parameters_.bias3.value(),
                 .scale = folded.scale3,
-                .h = h + block.begin * W_ * C_};
+                .h = h + block.begin * W_ * state_channels()};
     }
 
     void couple_by_image(const Context& context, const FoldedNetwork& folded, index_t N,
@@ -365,7 +363,7 @@ class Network : public CouplingNetwork {
         });
     }
 
-    // Like backward_coupling(), with a fused kernel that writes neither out nor its gradient to memory.
+    // Like backward_last_conv(), with a fused kernel that writes neither out nor its gradient to memory.
     // Returns dh2; if fuses_second_relu(), it includes the second ReLU's gradient, and db2' is computed too.
     Map* backward_coupling_by_image(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                                     const FoldedGradient& gradient, const Hidden& hidden) const {
@@ -395,7 +393,7 @@ class Network : public CouplingNetwork {
             Map* const dtaps = arena.take<Map>(pixels * stride);
             coupling_backward_image<Map>(context.exec, images_of(folded, block, tile.h), taps,
                                          tile.saved != nullptr ? tile.saved->out + at * C : nullptr,
-                                         {tile.dlogdet, tile.dh + at * C_, dtaps,
+                                         {tile.dlogdet, tile.dh + at * state_channels(), dtaps,
                                           gradient.output_sums + tile.first + block.begin / H_, gradient.N});
             const NarrowOutputConv::BackwardTaps<Map> conv3{
                 .x = h2,

@@ -118,9 +118,11 @@ class CouplingNetwork {
     virtual void initialize_hidden(const Context& context, index_t N, index_t tile,
                                    const StatePixels& input) = 0;
 
+    // Channels of the coupling's state.
+    index_t state_channels() const { return form_->affine() ? outputs() : 2 * outputs(); }
+
     index_t H_, W_, w_;
-    index_t C_;  // channels of the coupling's state; 0: no coupling
-    CouplingForm form_;
+    std::optional<CouplingForm> form_;  // empty: no coupling
     bool edge_;
     Scalar operands_;
     Engine engine_;
