@@ -11,6 +11,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/reduce.h"
+#include "layers/library_conv3x3.h"
 
 namespace glow::inline GLOW_REAL {
 
@@ -66,11 +67,8 @@ class Network : public CouplingNetwork {
     bool can_run(const Context& context, index_t N) const override {
         if (engine_ != Engine::library) return true;
         bool all = true;
-        each_block(context, N, [&](const ImageRows& block) {
-            for (const auto pass : {Convolution::Pass::forward, Convolution::Pass::data_gradient,
-                                    Convolution::Pass::weight_gradient})
-                all = all && context.conv->has(convolution(pass, block));
-        });
+        each_block(context, N,
+                   [&](const ImageRows& block) { all = all && library().can_run(context, block); });
         return all;
     }
 
@@ -226,44 +224,8 @@ class Network : public CouplingNetwork {
         return rows;
     }
 
-    Convolution convolution(Convolution::Pass pass, const ImageRows& block) const {
-        const bool wide = pass == Convolution::Pass::data_gradient;
-        return {.pass = pass,
-                .N = (block.end - block.begin) / H_,
-                .H = H_,
-                .W = W_,
-                .in = w_,
-                .out = outputs(),
-                .operands = operands_,
-                .result = wide ? scalar_of<Map> : scalar_of<real>};
-    }
-
-    // Backward of the last convolution for one block: overwrites dh2 and adds to dW3.
-    void library_backward(const Context& context, const FoldedNetwork& folded, const ImageRows& block,
-                          const Map* hidden2, const real* dpre, Map* dhidden2,
-                          const ParameterGradients& gradients) const {
-        Arena& arena = context.workspace;
-        const Arena::Scope scope(arena);
-        const void* dy = dpre;
-        if constexpr (!std::is_same_v<Map, real>) {
-            Map* const rounded = arena.take<Map>(block.pixels() * outputs());
-            cast(context.exec, block.pixels() * outputs(), dpre, rounded);
-            dy = rounded;
-        }
-        real* const dfilters = arena.take<real>(9 * outputs() * w_);
-        context.convolve(convolution(Convolution::Pass::weight_gradient, block), hidden2, dy, dfilters);
-        unfold_network(context.exec, {}, {},
-                       {.C = outputs(),
-                        .w = w_,
-                        .edge = edge_,
-                        .order = layout_.order,
-                        .dpacked = dfilters,
-                        .sums = nullptr,
-                        .N = 0,
-                        .dW = parameters_.weight3.gradient(gradients),
-                        .dbias = nullptr,
-                        .dlogs = nullptr});
-        context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
+    LibraryOutputConv<Map> library() const {
+        return {.H = H_, .W = W_, .inputs = w_, .outputs = outputs(), .edge = edge_, .operands = operands_};
     }
 
     // The hidden maps of a block: h1 = relu(columns(input) W1'^T), h2 = relu(h1 W2'^T + b2'). Returns h2.
@@ -282,17 +244,15 @@ class Network : public CouplingNetwork {
     // out = NN(input), block by block.
     void network(const Context& context, const FoldedNetwork& folded, index_t N, const StatePixels& input,
                  const Hidden& hidden, real* out) const {
-        const index_t C = outputs();
-        if (engine_ != Engine::library) fill(context.exec, N * H_ * W_ * C, real{0}, out);
+        if (engine_ != Engine::library) fill(context.exec, N * H_ * W_ * outputs(), real{0}, out);
         each_block(context, N, [&](const ImageRows& block) {
             const Map* const h2 = run_hidden(context, folded, block, input, hidden);
             if (engine_ == Engine::library)
-                context.convolve(convolution(Convolution::Pass::forward, block), h2, folded.conv3,
-                                 out + block.begin * W_ * C);
+                library().forward(context, block, h2, folded.conv3, out);
             else
                 last_.forward(context, block, h2, static_cast<const Map*>(folded.conv3), out);
         });
-        zero_convolution_finish(context.exec, {H_, W_, 0, N * H_}, C,
+        zero_convolution_finish(context.exec, {H_, W_, 0, N * H_}, outputs(),
                                 edge_ ? parameters_.weight3.value() + w_ : nullptr, w_ + 1,
                                 parameters_.bias3.value(), folded.scale3, out);
     }
@@ -328,7 +288,8 @@ class Network : public CouplingNetwork {
             const Map* const h2 = hidden.second + block.begin * W_ * w_;
             Map* const dh2 = dhidden2 + block.begin * W_ * w_;
             if (engine_ == Engine::library)
-                library_backward(context, folded, block, h2, dpre + block.begin * W_ * C, dh2, gradients);
+                library().backward(context, block, h2, folded.conv3, dpre, p.weight3.gradient(gradients),
+                                   dh2);
             else
                 last_.backward(context, block, h2, static_cast<const Map*>(folded.conv3), dpre,
                                {gradient.conv3, tile.accumulates() || block.begin > 0}, dh2);
