@@ -22,6 +22,15 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
         f(ImageRows{H, W, begin, std::min(begin + step, rows)});
 }
 
+// Pixels of the largest of these blocks.
+inline index_t largest_block(const Context& context, index_t H, index_t W, index_t N, bool whole_images) {
+    index_t pixels = 0;
+    for_each_block(
+        context, H, W, N, [&](const ImageRows& block) { pixels = std::max(pixels, block.pixels()); },
+        whole_images);
+    return pixels;
+}
+
 // With fewer pixels the library's products and separate kernels are as fast as
 // kernels/narrow_conv_backward.h.
 inline constexpr index_t kFusedPixels = 16384;

@@ -7,10 +7,10 @@
 #include "kernels/activation.h"
 #include "kernels/actnorm_init.h"
 #include "kernels/coupling.h"
-#include "kernels/coupling_image.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/reduce.h"
+#include "layers/coupling_by_image.h"
 #include "layers/library_conv3x3.h"
 
 namespace glow::inline GLOW_REAL {
@@ -93,7 +93,10 @@ class Network : public CouplingNetwork {
         const Arena::Scope scope(arena);
         const Hidden hidden =
             saved != nullptr ? hidden_of(*saved) : take_hidden(context, largest_block(context, N));
-        if (by_image(context)) return couple_by_image(context, folded, N, input, h, logdet, hidden, saved);
+        if (by_image(context))
+            return coupling_by_image(folded).couple(
+                context, N, h, logdet, saved != nullptr ? saved->out : nullptr,
+                [&](const ImageRows& block) { return run_hidden(context, folded, block, input, hidden); });
         const index_t rows = N * H_ * W_;
         real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
         network(context, folded, N, input, hidden, out);
@@ -118,9 +121,12 @@ class Network : public CouplingNetwork {
         if (tile.saved == nullptr && by_image(context))
             hidden.columns = arena.take<Map>(rows * first_.columns.stride);
         // The coupling, if any, and the last convolution: dW3 and dh2.
-        Map* const dhidden2 = by_image(context)
-                                  ? backward_coupling_by_image(context, folded, tile, gradient, hidden)
-                                  : backward_last_conv(context, folded, tile, gradient, hidden, gradients);
+        Map* const dhidden2 =
+            by_image(context)
+                ? coupling_by_image(folded).backward(
+                      context, tile, gradient, hidden.second, fuses_second_relu(context, rows),
+                      [&](const ImageRows& block) { run_hidden(context, folded, block, tile.input, hidden); })
+                : backward_last_conv(context, folded, tile, gradient, hidden, gradients);
         // conv 1x1: dW2' += dh2^T h1, db2' += sum dh2, dh1 = dh2 W2'.
         if (!fuses_second_relu(context, rows)) {
             const Arena::Scope partial_scope(arena);
@@ -214,16 +220,28 @@ class Network : public CouplingNetwork {
     }
 
     // Library convolutions, and the kernels with a thread block per image, need blocks of whole images.
+    bool whole_images(const Context& context) const {
+        return engine_ == Engine::library || by_image(context);
+    }
     template <class F>
     void each_block(const Context& context, index_t N, F f) const {
-        for_each_block(context, H_, W_, N, f, engine_ == Engine::library || by_image(context));
+        for_each_block(context, H_, W_, N, f, whole_images(context));
     }
     index_t largest_block(const Context& context, index_t N) const {
-        index_t rows = 0;
-        each_block(context, N, [&](const ImageRows& block) { rows = std::max(rows, block.pixels()); });
-        return rows;
+        return glow::largest_block(context, H_, W_, N, whole_images(context));
     }
 
+    CouplingByImage<Map> coupling_by_image(const FoldedNetwork& folded) const {
+        return {.form = *form_,
+                .H = H_,
+                .W = W_,
+                .conv = last_,
+                .weight = static_cast<const Map*>(folded.conv3),
+                .edge_weight = edge_ ? parameters_.weight3.value() + w_ : nullptr,
+                .edge_stride = w_ + 1,
+                .bias = parameters_.bias3.value(),
+                .scale = folded.scale3};
+    }
     LibraryOutputConv<Map> library() const {
         return {.H = H_, .W = W_, .inputs = w_, .outputs = outputs(), .edge = edge_, .operands = operands_};
     }
@@ -293,79 +311,6 @@ class Network : public CouplingNetwork {
             else
                 last_.backward(context, block, h2, static_cast<const Map*>(folded.conv3), dpre,
                                {gradient.conv3, tile.accumulates() || block.begin > 0}, dh2);
-        });
-        return dhidden2;
-    }
-
-    CouplingImages images_of(const FoldedNetwork& folded, const ImageRows& block, state_t* h) const {
-        return {.affine = form_->affine(),
-                .coupling_scale = form_->scale,
-                .N = (block.end - block.begin) / H_,
-                .H = H_,
-                .W = W_,
-                .outputs = outputs(),
-                .stride = last_.columns.stride,
-                .edge_weight = edge_ ? parameters_.weight3.value() + w_ : nullptr,
-                .edge_stride = w_ + 1,
-                .bias = parameters_.bias3.value(),
-                .scale = folded.scale3,
-                .h = h + block.begin * W_ * state_channels()};
-    }
-
-    void couple_by_image(const Context& context, const FoldedNetwork& folded, index_t N,
-                         const StatePixels& input, state_t* h, double* logdet, const Hidden& hidden,
-                         const Maps* saved) const {
-        real* const taps = context.workspace.take<real>(largest_block(context, N) * last_.columns.stride);
-        each_block(context, N, [&](const ImageRows& block) {
-            const Map* const h2 = run_hidden(context, folded, block, input, hidden);
-            last_.forward_taps(context, block.pixels(), h2, static_cast<const Map*>(folded.conv3), taps);
-            coupling_forward_image(context.exec, images_of(folded, block, h), taps, logdet + block.begin / H_,
-                                   saved != nullptr ? saved->out + block.begin * W_ * outputs() : nullptr);
-        });
-    }
-
-    // Like backward_last_conv(), with a fused kernel that writes neither out nor its gradient to memory.
-    // Returns dh2; if fuses_second_relu(), it includes the second ReLU's gradient, and db2' is computed too.
-    Map* backward_coupling_by_image(const Context& context, const FoldedNetwork& folded, const Tile& tile,
-                                    const FoldedGradient& gradient, const Hidden& hidden) const {
-        Arena& arena = context.workspace;
-        const Map* const W3 = static_cast<const Map*>(folded.conv3);
-        const index_t stride = last_.columns.stride, C = outputs();
-        // dh2 shares memory with the block's taps, which are read before it is written.
-        std::size_t bytes = 0;
-        each_block(context, tile.N, [&](const ImageRows& block) {
-            const index_t taps =
-                tile.saved == nullptr ? block.pixels() * stride * static_cast<index_t>(sizeof(real)) : 0;
-            const index_t begin = block.begin * W_ * w_ * static_cast<index_t>(sizeof(Map));
-            const index_t dh2 = block.pixels() * w_ * static_cast<index_t>(sizeof(Map));
-            bytes = std::max(bytes, static_cast<std::size_t>(begin + std::max(taps, dh2)));
-        });
-        Map* const dhidden2 = static_cast<Map*>(arena.take_bytes(bytes));
-        each_block(context, tile.N, [&](const ImageRows& block) {
-            const Arena::Scope scope(arena);
-            const index_t pixels = block.pixels(), at = block.begin * W_;
-            Map* const dh2 = dhidden2 + at * w_;
-            real* const taps = reinterpret_cast<real*>(dh2);
-            const Map* const h2 = hidden.second + at * w_;
-            if (tile.saved == nullptr) {
-                run_hidden(context, folded, block, tile.input, hidden);
-                last_.forward_taps(context, pixels, h2, W3, taps);
-            }
-            Map* const dtaps = arena.take<Map>(pixels * stride);
-            coupling_backward_image<Map>(context.exec, images_of(folded, block, tile.h), taps,
-                                         tile.saved != nullptr ? tile.saved->out + at * C : nullptr,
-                                         {tile.dlogdet, tile.dh + at * state_channels(), dtaps,
-                                          gradient.output_sums + tile.first + block.begin / H_, gradient.N});
-            const NarrowOutputConv::BackwardTaps<Map> conv3{
-                .x = h2,
-                .weight = W3,
-                .dtaps = dtaps,
-                .dweight = {gradient.conv3, tile.accumulates() || block.begin > 0},
-                .dx = dh2};
-            if constexpr (kHasTensorCores)
-                if (fuses_second_relu(context, tile.N * H_ * W_))
-                    return last_.backward_taps_and_relu(context, pixels, conv3, gradient.bias2);
-            last_.backward_taps(context, pixels, conv3);
         });
         return dhidden2;
     }
