@@ -1,6 +1,6 @@
 # Dependencies. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, toml++, libpng, libjpeg-turbo,
-# zlib. Optional: CUDA, cuDNN, NCCL, MPI, oneDNN, libwebp, libtiff, giflib, Google Benchmark; a stub file replaces a
-# missing one, and the summary lists it.
+# zlib. Optional: CUDA, cuDNN, CUPTI, NCCL, MPI, oneDNN, libwebp, libtiff, giflib, pybind11, Google Benchmark; a stub
+# file replaces a missing library, and the summary lists it.
 include(GlowOptional)
 find_package(PkgConfig)
 
@@ -92,21 +92,18 @@ set(GLOW_CUDA_FOUND "${glow_cuda_text}" CACHE INTERNAL "For tools/quickstart.sh"
 # package.
 macro(glow_find_cudnn)
     find_path(GLOW_CUDNN_INCLUDE cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ENV CUDNN_ROOT PATH_SUFFIXES include)
-    glow_borrowed(glow_cudnn INCLUDE ${GLOW_CUDNN_INCLUDE} VERSION_IN cudnn_version.h CUDNN_MAJOR CUDNN_MINOR CUDNN_PATCHLEVEL)
+    glow_import_library(glow_cudnn INCLUDE ${GLOW_CUDNN_INCLUDE} VERSION_IN cudnn_version.h CUDNN_MAJOR CUDNN_MINOR CUDNN_PATCHLEVEL)
 endmacro()
 glow_optional(CUDNN NEEDS CUDA AT_LEAST 9 BELOW 10 HINT "set CUDNN_ROOT to the folder with cuDNN's headers")
 
-# CUPTI, for glow_bench --kernels: its header alone, as of cuDNN.
-set(glow_have_cupti OFF)
-if(glow_have_cuda)
+# CUPTI: headers only, like cuDNN.
+macro(glow_find_cupti)
     find_path(GLOW_CUPTI_INCLUDE cupti.h HINTS ${CUDAToolkit_INCLUDE_DIRS}
         PATHS ${CUDAToolkit_LIBRARY_ROOT}/extras/CUPTI/include ${CUDAToolkit_TARGET_DIR}/../../extras/CUPTI/include)
-    if(GLOW_CUPTI_INCLUDE)
-        set(glow_have_cupti ON)
-        add_library(glow_cupti INTERFACE)
-        target_include_directories(glow_cupti SYSTEM INTERFACE ${GLOW_CUPTI_INCLUDE})
-    endif()
-endif()
+    glow_import_library(glow_cupti INCLUDE ${GLOW_CUPTI_INCLUDE} VERSION_IN cupti_version.h CUPTI_API_VERSION)
+endmacro()
+glow_optional(CUPTI NEEDS CUDA WITHOUT "glow_bench --kernels cannot record kernels"
+    HINT "install the CUPTI headers of the CUDA toolkit (extras/CUPTI)")
 
 set(HDF5_PREFER_PARALLEL OFF)
 find_package(HDF5 COMPONENTS C)
@@ -139,7 +136,7 @@ unset(CMAKE_REQUIRED_LIBRARIES)
 macro(glow_find_onednn)
     find_path(GLOW_DNNL_INCLUDE oneapi/dnnl/dnnl.hpp)
     find_library(GLOW_DNNL_LIBRARY NAMES dnnl)
-    glow_borrowed(glow_onednn INCLUDE ${GLOW_DNNL_INCLUDE} LIBRARY ${GLOW_DNNL_LIBRARY}
+    glow_import_library(glow_onednn INCLUDE ${GLOW_DNNL_INCLUDE} LIBRARY ${GLOW_DNNL_LIBRARY}
         VERSION_IN oneapi/dnnl/dnnl_version.h DNNL_VERSION_MAJOR DNNL_VERSION_MINOR)
 endmacro()
 glow_optional(ONEDNN AT_LEAST 2.5 BELOW 4 WITHOUT "BLAS computes matrix products, slower" HINT "install libdnnl-dev")
@@ -187,7 +184,7 @@ glow_optional(MPI WITHOUT "one process" HINT "install libopenmpi-dev")
 macro(glow_find_nccl)
     find_path(GLOW_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ENV NCCL_ROOT PATH_SUFFIXES include)
     find_library(GLOW_NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${CUDAToolkit_LIBRARY_DIR} ENV NCCL_ROOT PATH_SUFFIXES lib)
-    glow_borrowed(glow_nccl INCLUDE ${GLOW_NCCL_INCLUDE} LIBRARY ${GLOW_NCCL_LIBRARY} VERSION_IN nccl.h NCCL_MAJOR NCCL_MINOR NCCL_PATCH)
+    glow_import_library(glow_nccl INCLUDE ${GLOW_NCCL_INCLUDE} LIBRARY ${GLOW_NCCL_LIBRARY} VERSION_IN nccl.h NCCL_MAJOR NCCL_MINOR NCCL_PATCH)
 endmacro()
 glow_optional(NCCL NEEDS CUDA MPI AT_LEAST 2.18 HINT "set NCCL_ROOT to the folder with NCCL's header and library")
 
@@ -264,7 +261,13 @@ macro(glow_find_python)
     endif()
 endmacro()
 glow_optional(PYTHON WITHOUT "the Python package is not built" HINT "install python3-dev and pybind11-dev")
-find_package(benchmark CONFIG QUIET)
+macro(glow_find_benchmark)
+    find_package(benchmark CONFIG QUIET)
+    if(benchmark_FOUND)
+        set(found_version "${benchmark_VERSION}")
+    endif()
+endmacro()
+glow_optional(BENCHMARK WITHOUT "glow_bench is not built" HINT "install libbenchmark-dev")
 if(BUILD_TESTING)
     find_package(GTest)
     if(NOT GTest_FOUND)

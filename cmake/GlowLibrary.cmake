@@ -8,9 +8,9 @@ function(glow_library_headers)
         <nlohmann/json.hpp> <optional> <string> <vector>)
 endfunction()
 
-# glow_library(NAME sources... [LINK libraries...]): the static library of one folder. Its .cu files are
-# compiled by nvcc if CUDA is available, otherwise (or always with HOST_ONLY, for the double-precision
-# library) by the C++ compiler.
+# glow_library(NAME SOURCES ... [LINK libraries...] [HOST_ONLY] [DOUBLE]): the static library of one folder. Its .cu files
+# are compiled by nvcc if CUDA is available, otherwise, and always with HOST_ONLY, by the C++ compiler. DOUBLE: real is
+# double, for gradient checks.
 function(glow_library name)
     cmake_parse_arguments(ARG "HOST_ONLY;DOUBLE" "" "SOURCES;LINK" ${ARGN})
     set(cuda OFF)
@@ -63,7 +63,7 @@ endfunction()
 
 # For programs and tests: their work is done by the libraries, and low optimization takes a third off their compile
 # time, half with sanitizers.
-function(glow_light_flags name)
+function(glow_low_optimization name)
     glow_target_flags(${name})
     if(GLOW_SANITIZE)
         target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O0>)
@@ -80,7 +80,7 @@ endfunction()
 # glow_tool(NAME): tools/NAME.cpp, an executable in build/<preset>/bin.
 function(glow_tool name)
     add_executable(${name} ${name}.cpp)
-    glow_light_flags(${name})
+    glow_low_optimization(${name})
     target_link_libraries(${name} PRIVATE glow_toolkit)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
     glow_precompile(${name} REUSE glow_tool_headers)
@@ -103,11 +103,11 @@ function(glow_precompile name)
     endif()
 endfunction()
 
-# glow_together(NAME): compiles the sources of a target in batches, because each that includes CLI11,
+# glow_unity_build(NAME): compiles the sources of a target in batches, because each that includes CLI11,
 # nlohmann-json or fmt spends most of its time in them. As with precompiled headers, not with a compiler launcher:
 # there a change should recompile one file. Not for kernels and layers: results must not depend on what is inlined,
 # and the double-precision library compiles single files again.
-function(glow_together name)
+function(glow_unity_build name)
     if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
         set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
     endif()

@@ -52,10 +52,10 @@ macro(glow_optional name)
     endif()
 endmacro()
 
-# glow_borrowed(TARGET INCLUDE FOLDER [LIBRARY FILE] VERSION_IN HEADER MACROS...): if find_path and
+# glow_import_library(TARGET INCLUDE FOLDER [LIBRARY FILE] VERSION_IN HEADER MACROS...): if find_path and
 # find_library succeeded, creates an interface library from them and sets found_version from macros of the
 # header.
-function(glow_borrowed target)
+function(glow_import_library target)
     cmake_parse_arguments(ARG "" "INCLUDE;LIBRARY" "VERSION_IN" ${ARGN})
     list(POP_FRONT ARG_VERSION_IN header)
     if(NOT ARG_INCLUDE OR (DEFINED ARG_LIBRARY AND NOT ARG_LIBRARY))

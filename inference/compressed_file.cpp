@@ -17,6 +17,7 @@
 #include "data/formats/png.h"
 #include "inference/model_fingerprint.h"
 #include "kernels/error.h"
+#include "runtime/threads.h"
 
 namespace glow {
 namespace {
@@ -237,7 +238,7 @@ CompressedImages read_compressed(const std::filesystem::path& path) {
     }
     if (count == 0 || count != sum) refuse("its batches do not add up to its images");
     if (n_bits < 1 || n_bits > 8 || precision > static_cast<std::uint32_t>(Precision::bf16) || threads < 1 ||
-        threads > 4096)
+        threads > std::uint32_t{kMaxThreads})
         refuse("a value is out of range");
     if (version == kPhotoVersion) {
         if (images.H < 1 || images.W < 1) refuse("a value is out of range");

@@ -184,7 +184,7 @@ class DensityGradient::Pass : private GradientHook {
         memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
         context_ = std::make_unique<Context>(backend.context((*memory_)[Category::workspace]));
         take(*memory_);
-        fill(context_->exec, block_size(), real{0}, parameters_);
+        fill(context_->exec, largest_count(model_.glow().flow_blocks()), real{0}, parameters_);
     }
 
     std::size_t bytes() const { return bytes_; }
@@ -216,13 +216,7 @@ class DensityGradient::Pass : private GradientHook {
         dh_ = state.take<real>(capacity * D);
         difference_ = state.take<double>(capacity);
         partial_ = state.take<double>(group_scratch(capacity));
-        parameters_ = memory[Category::gradients].take<real>(block_size());
-    }
-    // Largest block of parameters.
-    index_t block_size() const {
-        index_t size = 0;
-        for (const ParameterBlock& block : model_.glow().flow_blocks()) size = std::max(size, block.count);
-        return size;
+        parameters_ = memory[Category::gradients].take<real>(largest_count(model_.glow().flow_blocks()));
     }
     void differentiate(const Context& context, Flow& flow, Arena& stored) {
         Glow& glow = model_.glow();

@@ -1,8 +1,6 @@
 // Functions for the two directions are next to each other: the same steps in opposite order.
 #include "inference/lossless.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -241,8 +239,7 @@ LosslessCoder::LosslessCoder(LoadedModel& model) : model_(model) {
         std::vector<IntegerMixing>& mixings = mixings_.emplace_back();
         for (std::size_t k = 0; k < level.mixings.size(); ++k) {
             const MixingValues& values = level.mixings[k]->values();
-            mixings.push_back(IntegerMixing::of(level.shape.C, values.M, values.shift,
-                                                fmt::format("level{}/step{}", l, k)));
+            mixings.push_back(IntegerMixing::of(level.shape.C, values.M, values.shift, level.steps[k]->name));
         }
     }
 }

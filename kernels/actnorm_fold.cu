@@ -3,6 +3,7 @@
 #include "kernels/for_each.cuh"
 #include "kernels/math.h"
 #include "kernels/pack.cuh"
+#include "kernels/taps.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -174,8 +175,7 @@ struct UnpackTaps {
 struct UnfoldNetwork {
     static constexpr const char* name = "unfold_network";
     static constexpr int kThreads = 128, kBlocks = 8, kPhases = 3;
-    static constexpr int kFinalThreads = 16;  // threads that add up the others' sums
-    static constexpr int kAhead = 4;          // loads in flight
+    static constexpr int kAhead = 4;  // loads in flight
     struct Locals {};
     ActnormUnfolding conv1, conv2;
     OutputUnfolding conv3;
@@ -194,17 +194,10 @@ struct UnfoldNetwork {
         static_cast<double*>(at.shared)[at.thread] = add_elements(at.x, at.thread);
     }
     GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
-        double* const sums = static_cast<double*>(at.shared);
-        if (at.thread >= kFinalThreads) return;
-        double sum = 0;
-        for (int t = at.thread; t < kThreads; t += kFinalThreads) sum += sums[t];
-        sums[at.thread] = sum;  // only this thread has read this element
+        start_thread_sum<kThreads>(at.thread, static_cast<double*>(at.shared));
     }
     GLOW_HD void run(Phase<2>, const BlockThread& at, Locals&) const {
-        if (at.thread > 0) return;
-        double sum = 0;
-        for (int t = 0; t < kFinalThreads; ++t) sum += static_cast<const double*>(at.shared)[t];
-        finish(at.x, sum);
+        if (at.thread == 0) finish(at.x, finish_thread_sum(static_cast<const double*>(at.shared)));
     }
 
   private:
@@ -249,12 +242,12 @@ struct UnfoldNetwork {
         row -= conv2.out + weight_rows;
         if (row < 0) return;
         const index_t kind = row / conv3.C, c = row - kind * conv3.C;
-        if (kind == 0)
+        if (kind == kBiasSum)
             conv3.dbias[c] += static_cast<real>(sum);
-        else if (kind == 1)
+        else if (kind == kLogsSum)
             conv3.dlogs[c] += static_cast<real>(kLogsFactor * sum);
         else
-            conv3.dW[(c * 9 + kind - 2) * (conv3.w + 1) + conv3.w] += static_cast<real>(sum);
+            conv3.dW[(c * 9 + kind - kFirstEdgeSum) * (conv3.w + 1) + conv3.w] += static_cast<real>(sum);
     }
     GLOW_HD static void finish_actnorm(const ActnormUnfolding& u, index_t o, double sum) {
         finish_row(u, o, scale_of(u.logs[o]), sum + folded_bias_gradient(u, o) * u.bias[o]);
@@ -279,7 +272,7 @@ void unfold_network(const Exec& exec, const ActnormUnfolding& conv1, const Actno
                     const OutputUnfolding& conv3) {
     if (exec.tuned_for_gpu()) {
         const index_t weight_rows = conv3.dpacked != nullptr ? 9 * conv3.C : 0;
-        const index_t sum_rows = conv3.sums != nullptr ? (conv3.edge ? 11 : 2) * conv3.C : 0;
+        const index_t sum_rows = conv3.sums != nullptr ? output_sums(conv3.edge) * conv3.C : 0;
         const UnfoldNetwork kernel{conv1, conv2, conv3, weight_rows, sum_rows};
         run_blocks(exec, {kernel.rows(), 1, UnfoldNetwork::kThreads * static_cast<index_t>(sizeof(double))},
                    kernel);

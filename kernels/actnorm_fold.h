@@ -26,7 +26,7 @@ void unfold_actnorm(const Exec& exec, const ActnormUnfolding& unfolding);
 
 // The last convolution's weight [C, 9, w + edge] as a matrix [rows, w] for products, row tap * C + c or
 // c * 9 + tap (rows from 9 C on are zero; without the edge channel's entries). Backward: dW += dpacked unless
-// nullptr. Unless `sums` is nullptr, it holds the sums of kernels/coupling_image.h over N images: dbias +=
+// nullptr. Unless `sums` is nullptr, it holds the sums of kernels/taps.h for each of N images: dbias +=
 // sum of dpre, dlogs += 3 times that of dout * out, and the edge channel's dW += sum of dpre at pixels whose
 // tap is outside the image.
 enum class TapOrder { taps_first, outputs_first };
@@ -35,7 +35,7 @@ struct OutputUnfolding {
     bool edge;
     TapOrder order;
     const real* dpacked;
-    const double* sums;  // [(edge ? 11 : 2) * C, N]
+    const double* sums;  // [output_sums(edge) * C, N]
     index_t N;
     real *dW, *dbias, *dlogs;
 };

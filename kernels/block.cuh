@@ -48,6 +48,9 @@ struct BlockThread {
 // on).
 inline constexpr index_t kSharedBytes = 48 << 10, kMaxSharedBytes = 96 << 10;
 
+// Multiprocessors of an H100; a constant, because the order of sums depends on it.
+inline constexpr int kMultiprocessors = 132;
+
 // x by y blocks, each with `shared_bytes` of shared memory.
 struct BlockGrid {
     index_t x, y, shared_bytes;
@@ -79,6 +82,22 @@ GLOW_HD inline void copy_items(int thread, int count, Load load, Store store) {
         for (int k = 0; k < kAhead; ++k)
             if (first + k * kThreads < count) store(first + k * kThreads, item[k]);
     }
+}
+
+// Adds up values [kThreads] in shared memory, one from each thread, in two phases: first kFinalThreads
+// threads add up every kFinalThreads-th value, then one thread adds up their sums.
+inline constexpr int kFinalThreads = 16;
+template <int kThreads>
+GLOW_HD inline void start_thread_sum(int thread, double* values) {
+    if (thread >= kFinalThreads) return;
+    double sum = 0;
+    for (int t = thread; t < kThreads; t += kFinalThreads) sum += values[t];
+    values[thread] = sum;  // only this thread has read this element
+}
+GLOW_HD inline double finish_thread_sum(const double* values) {
+    double sum = 0;
+    for (int t = 0; t < kFinalThreads; ++t) sum += values[t];
+    return sum;
 }
 
 // Number of repeated phases of a functor.

@@ -6,8 +6,6 @@
 namespace glow::inline GLOW_REAL {
 namespace {
 
-constexpr int kFinalThreads = 16;  // threads that add up the others' sums
-
 // Successive channels of a pixel, loaded and stored at once, 16 bytes at a time.
 template <class T, int kCount>
 struct alignas(kCount * sizeof(T) < 16 ? kCount * sizeof(T) : 16) Lanes {
@@ -79,21 +77,25 @@ struct Image {
     double values(double bytes_a_pixel) const { return static_cast<double>(pixels) * bytes_a_pixel; }
     GLOW_HD index_t first_pixel(int n) const { return index_t{n} * H * W; }
 
-    // Constants of every pixel, in shared memory [11, outputs]: bias, scale and the nine edge weights. In
-    // global memory the loads of the edge weights would run one after another.
+    // Constants of every pixel, in shared memory [kConstants, outputs]: bias, scale and the nine edge
+    // weights. In global memory the loads of the edge weights would run one after another.
+    static constexpr int kFirstEdgeWeight = 2, kConstants = kFirstEdgeWeight + 9;
     static constexpr index_t constants_bytes(index_t outputs) {
-        return 11 * outputs * static_cast<index_t>(sizeof(double));
+        return kConstants * outputs * static_cast<index_t>(sizeof(double));
     }
     template <int kThreads>
     GLOW_HD void stage_constants(int thread, double* constants) const {
         if (edge_weight != nullptr)
             copy_items<kThreads, 2>(
                 thread, 9 * outputs, [&](int k) { return edge_weight[index_t{k} * edge_stride]; },
-                [&](int k, real weight) { constants[(2 + k % 9) * outputs + k / 9] = weight; });
+                [&](int k, real weight) {
+                    constants[(kFirstEdgeWeight + k % 9) * outputs + k / 9] = weight;
+                });
         for (int c = thread; c < outputs; c += kThreads)
             constants[c] = bias[c], constants[outputs + c] = scale[c];
     }
     GLOW_HD const double* scales(const double* constants) const { return constants + outputs; }
+    GLOW_HD double* after(double* constants) const { return constants + kConstants * outputs; }
 
     // taps: of the image. All nine loads are issued before the first addition. Adds in the order of col2im.
     GLOW_HD Values output(const double* constants, const real* taps, int y, int x, int c) const {
@@ -113,7 +115,7 @@ struct Image {
             real sum = 0;
             for (int t = 0; t < 9; ++t) sum += tap[t].value[j];
             const double* const of_channel = constants + c + j;
-            const auto edge = [&](int tap) { return of_channel[(2 + tap) * outputs]; };
+            const auto edge = [&](int tap) { return of_channel[(kFirstEdgeWeight + tap) * outputs]; };
             out.value[j] =
                 zero_convolution_output(sum, of_channel[0], taps_inside, edge, of_channel[outputs]);
         }
@@ -148,7 +150,7 @@ struct CouplingForwardImage {
     }
     GLOW_HD static double* constants(const BlockThread& at) { return static_cast<double*>(at.shared); }
     // The threads' sums of log scale [kThreads].
-    GLOW_HD double* sums(const BlockThread& at) const { return constants(at) + 11 * image.outputs; }
+    GLOW_HD double* sums(const BlockThread& at) const { return image.after(constants(at)); }
 
     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
         image.template stage_constants<kThreads>(at.thread, constants(at));
@@ -158,16 +160,10 @@ struct CouplingForwardImage {
         if constexpr (kAffine) sums(at)[at.thread] = sum;
     }
     GLOW_HD void run(Phase<2>, const BlockThread& at, Locals&) const {
-        if (at.thread >= kFinalThreads) return;
-        double sum = 0;
-        for (int t = at.thread; t < kThreads; t += kFinalThreads) sum += sums(at)[t];
-        sums(at)[at.thread] = sum;  // read by this thread alone
+        start_thread_sum<kThreads>(at.thread, sums(at));
     }
     GLOW_HD void run(Phase<3>, const BlockThread& at, Locals&) const {
-        if (at.thread > 0) return;
-        double sum = 0;
-        for (int t = 0; t < kFinalThreads; ++t) sum += sums(at)[t];
-        logdet[at.x] += sum;
+        if (at.thread == 0) logdet[at.x] += finish_thread_sum(sums(at));
     }
 
   private:
@@ -203,7 +199,7 @@ struct CouplingBackwardImage {
     static constexpr int kThreads = 32 * kWarps, kBlocks = 24 / kWarps, kPhases = 3;
     static constexpr int kState = kAffine ? kCount / 2 : kCount;
     static constexpr int kParts = static_cast<int>(Pack<Map>::kSize) / kCount;  // lanes of a pack of dtaps
-    static constexpr int kSums = 2;  // that threads keep; the sums by tap are taken from the frame
+    static constexpr int kSums = kFirstEdgeSum;  // that threads keep; those by tap are taken from the frame
     using Frame = Lanes<Map, kCount>;
     struct Locals {};
     Image<kCount> image;
@@ -226,7 +222,7 @@ struct CouplingBackwardImage {
     }
     GLOW_HD static double* constants(const BlockThread& at) { return static_cast<double*>(at.shared); }
     // [slots, kSums, outputs]
-    GLOW_HD double* partial(const BlockThread& at) const { return constants(at) + 11 * image.outputs; }
+    GLOW_HD double* partial(const BlockThread& at) const { return image.after(constants(at)); }
     // dpre [H + 2, W + 2, outputs], 0 around the image
     GLOW_HD Frame* frame(const BlockThread& at) const {
         return reinterpret_cast<Frame*>(partial(at) + kSums * kCount * kThreads);
@@ -289,14 +285,14 @@ struct CouplingBackwardImage {
             }
         }
         for (int j = 0; j < kCount; ++j) {
-            partial[(at.slot * kSums + 0) * image.outputs + c + j] = sum[j];
-            partial[(at.slot * kSums + 1) * image.outputs + c + j] = sum_out[j];
+            partial[(at.slot * kSums + kBiasSum) * image.outputs + c + j] = sum[j];
+            partial[(at.slot * kSums + kLogsSum) * image.outputs + c + j] = sum_out[j];
         }
     }
 
     GLOW_HD void store_sums(int n, int thread, const double* partial, const Frame* frame) const {
         const int C = image.outputs, H = image.H, W = image.W, slots = kThreads / image.groups();
-        const int count = (image.edge_weight != nullptr ? 11 : 2) * C;
+        const int count = output_sums(image.edge_weight != nullptr) * C;
         const auto dpre = [&](int y, int x, int c) {
             return static_cast<double>(
                 widen(frame[(y * (W + 2) + x) * image.groups() + c / kCount].value[c % kCount]));

@@ -6,6 +6,7 @@
 
 #include "kernels/base.h"
 #include "kernels/coupling_scale.h"
+#include "kernels/taps.h"
 
 namespace glow::inline GLOW_REAL {
 
@@ -24,9 +25,6 @@ struct CouplingImages {
     state_t* h;           // [N*H*W, channels]
 
     index_t channels() const { return affine ? outputs : 2 * outputs; }
-    // Sums over images that the backward kernel leaves for each output: of dpre, of dout * out, of dpre by
-    // tap outside.
-    index_t sums() const { return (edge_weight != nullptr ? 11 : 2) * outputs; }
 };
 
 // Whether the backward kernel's shared memory holds an image. Map: type of the taps' gradient.
@@ -43,8 +41,8 @@ struct CouplingImagesGradient {
     double dlogdet;  // of every image
     real* dh;        // [N*H*W, channels] dL/dy -> dL/dx in the b half
     Map* dtaps;      // [N*H*W, stride] = dL/d taps, rounded to Map, zeros in the padding
-    // sums[s * sums_stride + n] = image n's part of sum s = kind * outputs + c, kind as in
-    // CouplingImages::sums(). The sums by tap are of dpre rounded to Map, as the weights' gradient takes it.
+    // sums[s * sums_stride + n] = image n's part of sum s = kind * outputs + c of kinds < output_sums(edge).
+    // The sums by tap are of dpre rounded to Map, as the weights' gradient takes it.
     double* sums;
     index_t sums_stride;
 };

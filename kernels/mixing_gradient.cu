@@ -105,9 +105,9 @@ struct ActnormGradient {
 // otherwise x is given), dx = M^T dy in place, and (dM, dc) = dy^T (x, 1).
 // A block holds the matrices in shared memory and processes one tile of rows after another; the next tile is
 // copied to shared memory while it computes. First, one half of the threads computes x and the other dx, each
-// thread kStrip outputs of kStrip rows; the results are staged, so that whole lines are written. Then each
-// thread adds outer products of kStrip elements of dy and kStrip of (x, 1) over every groups()th row. Finally
-// the block writes its sums to partial [blocks, C + 1, C], by input.
+// thread one strip of columns for kStrip rows (a strip is kStrip adjacent columns); the results are staged,
+// so that whole lines are written. Then each thread adds outer products of one strip of dy and one of (x, 1)
+// over every groups()th row. Finally the block writes its sums to partial [blocks, C + 1, C], by input.
 template <bool kInverse>
 struct MixingBackwardTile {
     static constexpr const char* name = kInverse ? "mixing_backward" : "mixing_gradient";
@@ -121,8 +121,9 @@ struct MixingBackwardTile {
     RowTiles tiles;
     int C, state_line, line;
     Divisor channels, packs, state_packs;  // of a row
-    Divisor slots;                         // threads with the same outputs; rows of a thread are as far apart
-    Divisor in_strips, strips;             // kStrip groups of (x, 1); the same times those of dy
+    Divisor slots;      // threads that compute the same columns; the rows of a thread are `slots` apart
+    Divisor in_strips;  // strips of (x, 1)
+    Divisor strips;     // in_strips times the strips of dy; each group has one thread for each
     AffineRows inverse;
     AffineRowsGradient gradient;
     const state_t* x;
@@ -407,17 +408,17 @@ struct MixingFinish {
             const double G = unscaled_gradient(dM(at)[o], dM(at)[C + o], own.bias) * own.scale;
             gradients.dW[o * C + i] = own.dW + static_cast<real>(G + dlogdet * own.W_inverse);
         }
-        const int fold = at.thread - kThreads / 2;  // other warps than those with dW
-        if (fold < 0 || fold >= kFinalThreads) return;
+        const int part = at.thread - kThreads / 2;  // other warps than those with dW
+        if (part < 0 || part >= kFinalThreads) return;
         ActnormSums total;
-        for (int c = fold; c < C; c += kFinalThreads)
+        for (int c = part; c < C; c += kFinalThreads)
             total.add(dM(at)[c], dM(at)[C + c], own.bias, column_of_W(at)[c]);
-        actnorm_sums(at)[fold] = total;
+        actnorm_sums(at)[part] = total;
     }
     GLOW_HD void run(Phase<3>, const BlockThread& at, Locals& own) const {
         if (at.thread > 0) return;
         ActnormSums total;
-        for (int fold = 0; fold < kFinalThreads; ++fold) total.add(actnorm_sums(at)[fold]);
+        for (int part = 0; part < kFinalThreads; ++part) total.add(actnorm_sums(at)[part]);
         gradients.actnorm.bias[at.x] = own.dbias + total.bias_gradient(own.scale);
         gradients.actnorm.logs[at.x] = own.dlogs + total.logs_gradient(own.scale, dlogdet);
     }

@@ -15,8 +15,7 @@ namespace {
 
 constexpr int kRows = 64;  // pixels of a tile
 constexpr index_t kMaxTaps = 112, kMaxColumns = 64;
-constexpr int kSlice = 128;            // channels of a block of the last convolution's kernel
-constexpr int kMultiprocessors = 132;  // of an H100; a constant, because the order of sums depends on it
+constexpr int kSlice = 128;  // channels of a block of the last convolution's kernel
 
 int tiles_of(index_t rows) {
     return static_cast<int>((rows + kRows - 1) / kRows);

@@ -7,7 +7,6 @@
 #include "kernels/optimizer.h"
 #include "kernels/pack.cuh"
 #include "kernels/philox.h"
-#include "kernels/reduce.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -22,7 +21,8 @@ struct Arrays {
     real* ema;
 };
 
-struct Update : Arrays<real> {
+// Adam or Adamax, one element at a time.
+struct AdamUpdate : Arrays<real> {
     static constexpr const char* name = "optimizer_step";
     static constexpr double kBytes =
         9 * sizeof(real);  // the gradient in; weight, moments and average in and out
@@ -38,11 +38,11 @@ struct Update : Arrays<real> {
         double second, denominator;
         if (step.adam) {
             second = step.beta2 * v + (1.0 - step.beta2) * g * g;
-            denominator = sqrt_of(second) + 1e-8;
+            denominator = sqrt_of(second) + kOptimizerEpsilon;
         } else {
             const double size = g < 0.0 ? -g : g, decayed = step.beta2 * v;
             second = decayed > size ? decayed : size;
-            denominator = second + 1e-8;
+            denominator = second + kOptimizerEpsilon;
         }
         const double weight = (1.0 - step.weight_decay) * w - step.lr_t * mean / denominator;
         m = static_cast<real>(mean);
@@ -53,7 +53,7 @@ struct Update : Arrays<real> {
 };
 
 // GPU version, 16 bytes at a time.
-struct UpdatePack : Arrays<real> {
+struct AdamUpdatePack : Arrays<real> {
     static constexpr const char* name = "optimizer_step_pack";
     static constexpr double kBytes = 9 * sizeof(Pack<real>);
     static constexpr index_t kSize = Pack<real>::kSize;
@@ -63,7 +63,7 @@ struct UpdatePack : Arrays<real> {
         Pack<real> ws = load_pack(w + i), ms = load_pack(m + i), vs = load_pack(v + i), averages{};
         if (ema != nullptr) averages = load_pack(ema + i);
         for (index_t j = 0; j < kSize; ++j)
-            Update::update(step, gs.value[j], ws.value[j], ms.value[j], vs.value[j], averages.value[j]);
+            AdamUpdate::update(step, gs.value[j], ws.value[j], ms.value[j], vs.value[j], averages.value[j]);
         store_pack(ws, w + i);
         store_pack(ms, m + i);
         store_pack(vs, v + i);
@@ -82,7 +82,7 @@ GLOW_HD inline bfloat16 round_at_random(double x, std::uint32_t random16) {
 }
 
 // Moments in bf16, eight at a time: one Philox block provides 16 random bits for each.
-struct UpdateBf16 : Arrays<bfloat16> {
+struct AdamUpdateBf16 : Arrays<bfloat16> {
     static constexpr const char* name = "optimizer_step_bf16";
     static constexpr index_t kSize = 8;
     static constexpr double kBytes = kSize * (5 * sizeof(real) + 4 * sizeof(bfloat16));
@@ -94,7 +94,7 @@ struct UpdateBf16 : Arrays<bfloat16> {
         for (index_t i = begin; i < end; ++i) {
             const index_t j = i - begin;
             real mean = widen(m[i]), second = widen(v[i]), average = ema != nullptr ? ema[i] : real{0};
-            Update::update(step, gradient[i], w[i], mean, second, average);
+            AdamUpdate::update(step, gradient[i], w[i], mean, second, average);
             m[i] = round_to<bfloat16>(mean);
             // Named, because indexing an array in a loop would put it on the GPU's stack.
             const std::uint32_t low = j < 2 ? random.word[0] : random.word[1],
@@ -105,6 +105,7 @@ struct UpdateBf16 : Arrays<bfloat16> {
     }
 };
 
+// An update that happens only if the gradient is finite.
 template <class Base>
 struct GuardedUpdate {
     static constexpr const char* name = Base::name;
@@ -120,70 +121,18 @@ struct GuardedUpdate {
     }
 };
 
-constexpr index_t kSquareRow = 256, kSquareGroups = 64;
-
-// Contribution of an element to a sum.
-struct Square {
-    static constexpr const char* name = "sum_of_squares";
-    GLOW_HD static double term(real x) { return static_cast<double>(x) * x; }
-};
-// A sum of up to 2^21 integers below 2^32 is exact in double; beyond that it is still deterministic.
-struct Word {
-    static constexpr const char* name = "checksum";
-    GLOW_HD static double term(real x) {
-        std::uint32_t words[sizeof(real) / sizeof(std::uint32_t)];
-        std::memcpy(words, &x, sizeof(real));
-        double sum = 0;
-        for (const std::uint32_t word : words) sum += word;
-        return sum;
-    }
-};
-// GPU version for whole packs, kSize elements at a time.
-template <class F, index_t kSize>
-struct Terms {
-    static constexpr const char* name = F::name;
-    static constexpr bool kMaximum = false;
-    index_t count, rows;
-    const real* x;
-    GLOW_HD double operator()(index_t group, index_t row, index_t c) const {
-        const index_t i = (group * rows + row) * kSquareRow + c * kSize;
-        double sum = 0;
-        if (kSize > 1 && i + kSize <= count) {
-            const Pack<real> pack = load_pack(x + i);
-            for (index_t k = 0; k < kSize; ++k) sum += F::term(pack.value[k]);
-        } else {
-            for (index_t k = 0; k < kSize; ++k) sum += i + k < count ? F::term(x[i + k]) : 0.0;
-        }
-        return sum;
-    }
-};
-struct Store {
-    double* result;
-    GLOW_HD void operator()(index_t group, double sum) const { result[group] = sum; }
-};
-struct Value {
-    static constexpr const char* name = "sum_of_group_sums";
-    static constexpr bool kMaximum = false;
-    const double* x;
-    GLOW_HD double operator()(index_t, index_t, index_t c) const { return x[c]; }
-};
-
-}  // namespace
-
-namespace {
-
 // run(functor, count, elements per item).
 template <class Run>
 void with_update(const Exec& exec, index_t count, index_t, const Arrays<real>& all, Run run) {
     if (packs_fit(exec, count, all.gradient, all.w, all.m, all.v, all.ema))
-        run(UpdatePack{all}, count / UpdatePack::kSize, 1);
+        run(AdamUpdatePack{all}, count / AdamUpdatePack::kSize, 1);
     else
-        run(Update{all}, count, 1);
+        run(AdamUpdate{all}, count, 1);
 }
 template <class Run>
 void with_update(const Exec&, index_t count, index_t first, const Arrays<bfloat16>& all, Run run) {
-    run(UpdateBf16{all, count, first}, (count + UpdateBf16::kSize - 1) / UpdateBf16::kSize,
-        UpdateBf16::kSize);
+    run(AdamUpdateBf16{all, count, first}, (count + AdamUpdateBf16::kSize - 1) / AdamUpdateBf16::kSize,
+        AdamUpdateBf16::kSize);
 }
 
 }  // namespace
@@ -216,36 +165,5 @@ void optimizer_step(const Exec& exec, index_t count, const OptimizerStep* step, 
 GLOW_INSTANTIATE(real)
 GLOW_INSTANTIATE(bfloat16)
 #undef GLOW_INSTANTIATE
-
-namespace {
-
-// *result = sum of F over x.
-template <class F>
-void sum_of(const Exec& exec, index_t count, const real* x, double* result, double* partial) {
-    const index_t rows = (count + kSquareGroups * kSquareRow - 1) / (kSquareGroups * kSquareRow);
-    double* const sums = partial + kSquareGroups * kGroupParts;
-    constexpr index_t kPack = Pack<real>::kSize;
-    if (packs_fit(exec, kPack, x))
-        reduce_groups(exec, kSquareGroups, rows, kSquareRow / kPack, partial, Terms<F, kPack>{count, rows, x},
-                      Store{sums});
-    else
-        reduce_groups(exec, kSquareGroups, rows, kSquareRow, partial, Terms<F, 1>{count, rows, x},
-                      Store{sums});
-    reduce_groups(exec, 1, 1, kSquareGroups, partial, Value{sums}, Store{result});
-}
-
-}  // namespace
-
-void sum_of_squares(const Exec& exec, index_t count, const real* x, double* result, double* partial) {
-    sum_of<Square>(exec, count, x, result, partial);
-}
-
-void checksum(const Exec& exec, index_t count, const real* x, double* result, double* partial) {
-    sum_of<Word>(exec, count, x, result, partial);
-}
-
-index_t square_scratch() {
-    return kSquareGroups * (kGroupParts + 1);
-}
 
 }  // namespace glow::inline GLOW_REAL

@@ -5,6 +5,9 @@
 
 namespace glow::inline GLOW_REAL {
 
+// Added to the denominator of an update: sqrt(v) of Adam, v of Adamax.
+inline constexpr double kOptimizerEpsilon = 1e-8;
+
 struct OptimizerStep {
     bool adam = false;  // otherwise Adamax
     double lr_t = 0;    // lr sqrt(1 - b2^t) / (1 - b1^t), including warm-up
@@ -41,13 +44,5 @@ void optimizer_step(const Exec& exec, index_t count, const OptimizerStep& step, 
 template <class Moment>
 void optimizer_step(const Exec& exec, index_t count, const OptimizerStep* step, const double* squares,
                     const real* g, const OptimizerArrays<Moment>& arrays);
-
-// *result = sum of squares of x in double (inf or NaN if x has one). partial: square_scratch() doubles.
-void sum_of_squares(const Exec& exec, index_t count, const real* x, double* result, double* partial);
-index_t square_scratch();
-
-// *result = a checksum that depends on every bit of x, equal on every machine. partial: square_scratch()
-// doubles.
-void checksum(const Exec& exec, index_t count, const real* x, double* result, double* partial);
 
 }  // namespace glow::inline GLOW_REAL

@@ -49,7 +49,7 @@ __global__ void group_sum_kernel(index_t groups, index_t rows, index_t channels,
 }
 
 template <class F, class Finish>
-__global__ void fold_groups_kernel(index_t groups, const double* partial, Finish finish) {
+__global__ void finish_groups_kernel(index_t groups, const double* partial, Finish finish) {
     const index_t group = blockIdx.x * index_t{blockDim.x} + threadIdx.x;
     if (group >= groups) return;
     double sum = 0;
@@ -182,8 +182,8 @@ struct FinishColumns {
 template <int kSums, class Finish>
 void finish_columns(const Exec& exec, index_t parts, index_t channels, const double* partial,
                     const Finish& finish) {
-    const FinishColumns<kSums, Finish> fold{parts, channels, partial, finish};
-    run_blocks(exec, fold.grid(), fold);
+    const FinishColumns<kSums, Finish> kernel{parts, channels, partial, finish};
+    run_blocks(exec, kernel.grid(), kernel);
 }
 
 // The host's reduction of f(group, row, channel) over rows [begin, end). Where channels are too few to fill a
@@ -229,7 +229,7 @@ void reduce_groups(const Exec& exec, index_t groups, index_t rows, index_t chann
         group_sum_kernel<<<grid, row_channel_block(channels), 0, stream_of(exec)>>>(groups, rows, channels,
                                                                                     partial, f);
         check_launch(F::name, __FILE__, __LINE__);
-        fold_groups_kernel<F><<<grid_size(groups, kBlockThreads), kBlockThreads, 0, stream_of(exec)>>>(
+        finish_groups_kernel<F><<<grid_size(groups, kBlockThreads), kBlockThreads, 0, stream_of(exec)>>>(
             groups, partial, finish);
         check_launch(F::name, __FILE__, __LINE__);
         return;

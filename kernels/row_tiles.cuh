@@ -100,9 +100,6 @@ index_t tile_rows_of(index_t rows, index_t C, index_t elements, SharedBytes shar
     return tile;
 }
 
-// Multiprocessors of an H100; a constant, because the order of sums depends on it.
-inline constexpr index_t kMultiprocessors = 132;
-
 // Divides rows into tiles and tiles over blocks: a block processes every `blocks`-th tile, one after another.
 struct RowTiles {
     index_t rows;

@@ -80,15 +80,15 @@ struct RestoreRoundings {
             state_t& a = h[row * C + c];
             if (parity<Map>(a) != (word >> (row - first) & 1)) a = across<Map>(a);
         }
-        if (sizeof(Map) < sizeof(float)) lead_back(first, last, c, word >> 62 & 1);
-        lead_back(first, last, c + C / 2, word >> 63);
+        if (sizeof(Map) < sizeof(float)) restore_parity(first, last, c, word >> 62 & 1);
+        restore_parity(first, last, c + C / 2, word >> 63);
     }
     // If the parity over all rows differs from the saved one, one element rounds to a neighbor of its true
     // value. Choose the element nearest to a rounding boundary.
-    GLOW_HD void lead_back(index_t first, index_t last, index_t c, std::uint64_t kept) const {
+    GLOW_HD void restore_parity(index_t first, index_t last, index_t c, std::uint64_t saved) const {
         std::uint64_t sum = 0;
         for (index_t row = first; row < last; ++row) sum ^= parity<float>(h[row * C + c]);
-        if (sum == kept) return;
+        if (sum == saved) return;
         index_t nearest = first;
         double distance = HUGE_VAL;
         for (index_t row = first; row < last; ++row) {

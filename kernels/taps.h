@@ -1,4 +1,5 @@
-// Which of the 3x3 taps of a pixel lie in its image.
+// The taps of 3x3 convolutions: which of a pixel's lie in its image, and the sums over pixels from which the
+// last convolution of a coupling network gets the gradients of its other parameters.
 #pragma once
 
 #include "kernels/base.h"
@@ -14,6 +15,13 @@ GLOW_HD inline unsigned image_taps(Index H, Index W, Index sign, Index y, Index 
     const bool first_column = sign > 0 ? left : right, last_column = sign > 0 ? right : left;
     return ((first_row ? 0x007u : 0u) | 0x038u | (last_row ? 0x1c0u : 0u)) &
            ((first_column ? 0x049u : 0u) | 0x092u | (last_column ? 0x124u : 0u));
+}
+
+// The sums of an output: of dpre; of dout * out; and, with an edge channel, of dpre at pixels whose tap is
+// outside the image, for each of the nine taps. Arrays have all outputs of one sum, then those of the next.
+enum OutputSum : int { kBiasSum, kLogsSum, kFirstEdgeSum };
+GLOW_HD constexpr int output_sums(bool edge) {
+    return kFirstEdgeSum + (edge ? 9 : 0);
 }
 
 }  // namespace glow::inline GLOW_REAL

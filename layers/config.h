@@ -15,7 +15,7 @@ enum class Precision { fp32, tf32, bf16 };
 // Implementation of a coupling network's last convolution: matrix products by Context::blas, or a library
 // convolution by Context::conv. It is the only 3x3 convolution of a wide map, so only here can a library
 // avoid an extra pass over that map. The choice applies to forward, recomputation and both gradients.
-enum class Engine { products, library };
+enum class Engine { gemm, library };
 
 template <>
 struct EnumNames<Permutation> {
@@ -46,7 +46,7 @@ struct EnumNames<Precision> {
 template <>
 struct EnumNames<Engine> {
     static constexpr const char* what = "engine";
-    static constexpr EnumName<Engine> values[] = {{Engine::products, "products"}, {Engine::library, "cudnn"}};
+    static constexpr EnumName<Engine> values[] = {{Engine::gemm, "products"}, {Engine::library, "cudnn"}};
 };
 
 // How a coupling uses its network's output.

@@ -22,15 +22,24 @@ void for_each_block(const Context& context, index_t H, index_t W, index_t N, F f
         f(ImageRows{H, W, begin, std::min(begin + step, rows)});
 }
 
+// Pixels of the largest of these blocks.
+inline index_t largest_block(const Context& context, index_t H, index_t W, index_t N, bool whole_images) {
+    index_t pixels = 0;
+    for_each_block(
+        context, H, W, N, [&](const ImageRows& block) { pixels = std::max(pixels, block.pixels()); },
+        whole_images);
+    return pixels;
+}
+
 // With fewer pixels the library's products and separate kernels are as fast as
 // kernels/narrow_conv_backward.h.
 inline constexpr index_t kFusedPixels = 16384;
 
-// Scratch of a fused kernel, and at least that of the products that replace it for fewer pixels: a smaller
-// batch must not need more memory than a larger one, for which the memory was planned.
+// Scratch of a fused kernel. At least the scratch of the GEMMs that replace the kernel below kFusedPixels:
+// the plan is made for the full batch, and a smaller last batch must fit into it.
 inline real* fused_scratch(const Context& context, index_t count, std::initializer_list<Gemm> replaced) {
     std::size_t bytes = static_cast<std::size_t>(count) * sizeof(real);
-    for (const Gemm& product : replaced) bytes = std::max(bytes, context.blas.scratch_bytes(product));
+    for (const Gemm& gemm : replaced) bytes = std::max(bytes, context.blas.scratch_bytes(gemm));
     return static_cast<real*>(context.workspace.take_bytes(bytes));
 }
 
@@ -73,22 +82,29 @@ struct NarrowInputConv {
             expanded, weight, y);
     }
 
-    // dweight = or += dy^T columns(x), dx += col2im(dy W) unless nullptr. dy [block pixels, outputs]; dx: all
-    // images, x.stride elements per pixel. expanded: columns(x) from forward(); nullptr: computes them again.
+    // What backward() of a block reads and writes.
     template <class Map>
-    void backward(const Context& context, const ImageRows& block, const StatePixels& x, const Map* weight,
-                  const Map* dy, const WeightGradient& dweight, real* dx,
-                  const Map* expanded = nullptr) const {
+    struct Backward {
+        StatePixels x;
+        const Map* weight;
+        const Map* dy;           // [block pixels, outputs]
+        WeightGradient dweight;  // = or += dy^T columns(x)
+        real* dx;                // += col2im(dy W) unless nullptr; all images, x.stride elements per pixel
+        const Map* expanded = nullptr;  // columns(x) from forward(); nullptr: computes them again
+    };
+    template <class Map>
+    void backward(const Context& context, const ImageRows& block, const Backward<Map>& given) const {
         const index_t pixels = block.pixels();
+        const auto& [x, weight, dy, dweight, dx, saved] = given;
         {
             const Arena::Scope scope(context.workspace);
-            if (expanded == nullptr) expanded = expand<Map>(context, block, x);
-            context.gemm(weight_product(pixels, dweight.accumulate), dy, expanded, dweight.values);
+            const Map* const expanded = saved != nullptr ? saved : expand<Map>(context, block, x);
+            context.gemm(weight_gemm(pixels, dweight.accumulate), dy, expanded, dweight.values);
         }
         if (dx == nullptr) return;
         const Arena::Scope scope(context.workspace);
         real* const dexpanded = context.workspace.take<real>(pixels * columns.stride);
-        context.gemm(data_product(pixels), dy, weight, dexpanded);
+        context.gemm(data_gemm(pixels), dy, weight, dexpanded);
         col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
     }
 
@@ -97,17 +113,17 @@ struct NarrowInputConv {
     bool fuses_relu(const Exec& exec, index_t pixels) const {
         return pixels >= kFusedPixels && input_conv_backward_fits(exec, columns.stride, outputs);
     }
-    void backward_of_relu(const Context& context, const ImageRows& block, const StatePixels& x,
-                          const bfloat16* weight, const bfloat16* y, const bfloat16* dy,
-                          const WeightGradient& dweight, real* dx, const bfloat16* expanded) const {
+    void backward_of_relu(const Context& context, const ImageRows& block, const bfloat16* y,
+                          const Backward<bfloat16>& given) const {
         Arena& arena = context.workspace;
         const Arena::Scope scope(arena);
         const index_t pixels = block.pixels();
-        if (expanded == nullptr) expanded = expand<bfloat16>(context, block, x);
+        const auto& [x, weight, dy, dweight, dx, saved] = given;
+        const bfloat16* const expanded = saved != nullptr ? saved : expand<bfloat16>(context, block, x);
         real* const dexpanded = arena.take<real>(pixels * columns.stride);
         real* const scratch =
             fused_scratch(context, input_conv_backward_scratch(pixels, columns.stride, outputs),
-                          {weight_product(kFusedPixels - 1, true), data_product(kFusedPixels - 1)});
+                          {weight_gemm(kFusedPixels - 1, true), data_gemm(kFusedPixels - 1)});
         input_conv_backward(context.exec,
                             {.rows = pixels,
                              .columns = columns.stride,
@@ -124,11 +140,11 @@ struct NarrowInputConv {
     }
 
   private:
-    // The products of backward(): of dweight and of columns(dx).
-    Gemm weight_product(index_t pixels, bool accumulate) const {
+    // The GEMMs of backward(): of dweight and of columns(dx).
+    Gemm weight_gemm(index_t pixels, bool accumulate) const {
         return gemm_tn(outputs, columns.stride, pixels, operands, scalar_of<real>).adding(accumulate);
     }
-    Gemm data_product(index_t pixels) const {
+    Gemm data_gemm(index_t pixels) const {
         return gemm_nn(pixels, columns.stride, outputs, operands, scalar_of<real>);
     }
     // columns(x) in scratch.
@@ -173,28 +189,36 @@ struct NarrowOutputConv {
         const index_t pixels = block.pixels();
         Map* const dtaps = context.workspace.take<Map>(pixels * columns.stride);
         im2col(context.exec, block, columns, true, dy, columns.C, dtaps);
-        backward_taps(context, pixels, x, weight, dtaps, dweight, dx);
+        backward_taps<Map>(context, pixels, {x, weight, dtaps, dweight, dx});
     }
-    // The same from dtaps = columns(dy) [pixels, columns.stride].
+    // The same from dtaps = columns(dy).
     template <class Map>
-    void backward_taps(const Context& context, index_t pixels, const Map* x, const Map* weight,
-                       const Map* dtaps, const WeightGradient& dweight, Map* dx) const {
-        context.gemm(weight_product(pixels, dweight.accumulate), dtaps, x, dweight.values);
-        context.gemm(data_product<Map>(pixels), dtaps, weight, dx);
+    struct BackwardTaps {
+        const Map* x;  // [pixels, inputs]
+        const Map* weight;
+        const Map* dtaps;        // [pixels, columns.stride]
+        WeightGradient dweight;  // = or += dtaps^T x
+        Map* dx;                 // [pixels, inputs] = dtaps W
+    };
+    template <class Map>
+    void backward_taps(const Context& context, index_t pixels, const BackwardTaps<Map>& given) const {
+        const auto& [x, weight, dtaps, dweight, dx] = given;
+        context.gemm(weight_gemm(pixels, dweight.accumulate), dtaps, x, dweight.values);
+        context.gemm(data_gemm<Map>(pixels), dtaps, weight, dx);
     }
 
     // The same in one kernel, including the gradient of the ReLU before: x is the ReLU's result, dx the
-    // gradient of its argument, and dbias = or += the sum of dx over pixels.
+    // gradient of its argument, and dbias = or += (as dweight) the sum of dx over pixels.
     bool fuses_relu(const Exec& exec, index_t pixels) const {
         return pixels >= kFusedPixels && output_conv_backward_fits(exec, columns.stride, inputs);
     }
-    void backward_taps_and_relu(const Context& context, index_t pixels, const bfloat16* x,
-                                const bfloat16* weight, const bfloat16* dtaps, const WeightGradient& dweight,
-                                real* dbias, bfloat16* dx) const {
+    void backward_taps_and_relu(const Context& context, index_t pixels, const BackwardTaps<bfloat16>& given,
+                                real* dbias) const {
+        const auto& [x, weight, dtaps, dweight, dx] = given;
         const Arena::Scope scope(context.workspace);
         real* const scratch =
             fused_scratch(context, output_conv_backward_scratch(pixels, columns.stride, inputs),
-                          {weight_product(kFusedPixels - 1, true), data_product<bfloat16>(kFusedPixels - 1)});
+                          {weight_gemm(kFusedPixels - 1, true), data_gemm<bfloat16>(kFusedPixels - 1)});
         output_conv_backward(context.exec,
                              {.rows = pixels,
                               .taps = columns.stride,
@@ -210,12 +234,12 @@ struct NarrowOutputConv {
     }
 
   private:
-    // The products of backward_taps(): of dweight and of dx.
-    Gemm weight_product(index_t pixels, bool accumulate) const {
+    // The GEMMs of backward_taps(): of dweight and of dx.
+    Gemm weight_gemm(index_t pixels, bool accumulate) const {
         return gemm_tn(columns.stride, inputs, pixels, operands, scalar_of<real>).adding(accumulate);
     }
     template <class Map>
-    Gemm data_product(index_t pixels) const {
+    Gemm data_gemm(index_t pixels) const {
         return gemm_nn(pixels, inputs, columns.stride, operands, scalar_of<Map>);
     }
 };

@@ -57,4 +57,16 @@ class Coupling : public Layer {
     std::unique_ptr<CouplingNetwork> network_;
 };
 
+// The networks of steps of flow (structs with a `coupling`) of equal shape, whose parameters are equally far
+// apart; for FoldedWeights.
+template <class Step>
+FoldedLevel networks_of(const std::vector<std::unique_ptr<Step>>& steps) {
+    const auto offset = [&](std::size_t k) {
+        return steps[k]->coupling.network().parameters().weight1.offset();
+    };
+    const CouplingNetwork& first = steps[0]->coupling.network();
+    const index_t step = steps.size() > 1 ? offset(1) - offset(0) : 0;
+    return {&first.parameters(), first.layout(), std::ssize(steps), step, {}};
+}
+
 }  // namespace glow::inline GLOW_REAL

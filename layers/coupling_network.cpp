@@ -7,10 +7,11 @@
 #include "kernels/activation.h"
 #include "kernels/actnorm_init.h"
 #include "kernels/coupling.h"
-#include "kernels/coupling_image.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/reduce.h"
+#include "layers/coupling_by_image.h"
+#include "layers/library_conv3x3.h"
 
 namespace glow::inline GLOW_REAL {
 
@@ -19,10 +20,7 @@ CouplingNetwork::CouplingNetwork(const NetworkShape& shape, std::optional<Coupli
     : H_(shape.H),
       W_(shape.W),
       w_(shape.width),
-      C_(!form            ? 0
-         : form->affine() ? shape.outputs
-                          : 2 * shape.outputs),
-      form_(form.value_or(CouplingForm{})),
+      form_(form),
       edge_(shape.edge),
       operands_(operands),
       engine_(engine),
@@ -69,11 +67,8 @@ class Network : public CouplingNetwork {
     bool can_run(const Context& context, index_t N) const override {
         if (engine_ != Engine::library) return true;
         bool all = true;
-        each_block(context, N, [&](const ImageRows& block) {
-            for (const auto pass : {Convolution::Pass::forward, Convolution::Pass::data_gradient,
-                                    Convolution::Pass::weight_gradient})
-                all = all && context.conv->has(convolution(pass, block));
-        });
+        each_block(context, N,
+                   [&](const ImageRows& block) { all = all && library().can_run(context, block); });
         return all;
     }
 
@@ -98,15 +93,18 @@ class Network : public CouplingNetwork {
         const Arena::Scope scope(arena);
         const Hidden hidden =
             saved != nullptr ? hidden_of(*saved) : take_hidden(context, largest_block(context, N));
-        if (by_image(context)) return couple_by_image(context, folded, N, input, h, logdet, hidden, saved);
+        if (by_image(context))
+            return coupling_by_image(folded).couple(
+                context, N, h, logdet, saved != nullptr ? saved->out : nullptr,
+                [&](const ImageRows& block) { return run_hidden(context, folded, block, input, hidden); });
         const index_t rows = N * H_ * W_;
         real* const out = saved != nullptr ? saved->out : arena.take<real>(rows * outputs());
         network(context, folded, N, input, hidden, out);
-        if (form_.affine())
-            affine_coupling_forward(context.exec, N, H_ * W_, C_, {form_.scale, out}, h, logdet,
-                                    arena.take<double>(group_scratch(N)));
+        if (form_->affine())
+            affine_coupling_forward(context.exec, N, H_ * W_, state_channels(), {form_->scale, out}, h,
+                                    logdet, arena.take<double>(group_scratch(N)));
         else
-            additive_coupling_forward(context.exec, rows, C_, out, h);
+            additive_coupling_forward(context.exec, rows, state_channels(), out, h);
     }
 
     // Forward, where ' marks weights with the actnorm folded in:
@@ -122,10 +120,13 @@ class Network : public CouplingNetwork {
         hidden.all = true;
         if (tile.saved == nullptr && by_image(context))
             hidden.columns = arena.take<Map>(rows * first_.columns.stride);
-        // The coupling and the last convolution: dW3 and dh2.
-        Map* const dhidden2 = by_image(context)
-                                  ? backward_coupling_by_image(context, folded, tile, gradient, hidden)
-                                  : backward_coupling(context, folded, tile, gradient, hidden, gradients);
+        // The coupling, if any, and the last convolution: dW3 and dh2.
+        Map* const dhidden2 =
+            by_image(context)
+                ? coupling_by_image(folded).backward(
+                      context, tile, gradient, hidden.second, fuses_second_relu(context, rows),
+                      [&](const ImageRows& block) { run_hidden(context, folded, block, tile.input, hidden); })
+                : backward_last_conv(context, folded, tile, gradient, hidden, gradients);
         // conv 1x1: dW2' += dh2^T h1, db2' += sum dh2, dh1 = dh2 W2'.
         if (!fuses_second_relu(context, rows)) {
             const Arena::Scope partial_scope(arena);
@@ -140,15 +141,17 @@ class Network : public CouplingNetwork {
         // The first convolution: dW1' (its column of ones gives the bias) and da.
         each_block(context, tile.N, [&](const ImageRows& block) {
             const index_t at = block.begin * W_;
-            const Map* const W1 = static_cast<const Map*>(folded.conv1);
-            const Map* const dy = dhidden1 + at * w_;
-            const WeightGradient dW1{gradient.conv1, tile.accumulates() || block.begin > 0};
-            const Map* const columns = columns_of(hidden, block);
+            const NarrowInputConv::Backward<Map> conv1{
+                .x = tile.input,
+                .weight = static_cast<const Map*>(folded.conv1),
+                .dy = dhidden1 + at * w_,
+                .dweight = {gradient.conv1, tile.accumulates() || block.begin > 0},
+                .dx = tile.dinput,
+                .expanded = columns_of(hidden, block)};
             if constexpr (kHasTensorCores)
                 if (fuses_first_relu(context, rows))
-                    return first_.backward_of_relu(context, block, tile.input, W1, hidden.first + at * w_, dy,
-                                                   dW1, tile.dinput, columns);
-            first_.backward(context, block, tile.input, W1, dy, dW1, tile.dinput, columns);
+                    return first_.backward_of_relu(context, block, hidden.first + at * w_, conv1);
+            first_.backward(context, block, conv1);
         });
     }
 
@@ -200,7 +203,7 @@ class Network : public CouplingNetwork {
     // Whether fused kernels, with a thread block per image, compute the coupling from the taps of the last
     // convolution, and its backward (kernels/coupling_image.h).
     bool by_image(const Context& context) const {
-        return C_ > 0 && engine_ != Engine::library && context.exec.tuned_for_gpu() &&
+        return form_ && engine_ != Engine::library && context.exec.tuned_for_gpu() &&
                coupling_image_fits<Map>(H_, W_, outputs());
     }
 
@@ -217,54 +220,30 @@ class Network : public CouplingNetwork {
     }
 
     // Library convolutions, and the kernels with a thread block per image, need blocks of whole images.
+    bool whole_images(const Context& context) const {
+        return engine_ == Engine::library || by_image(context);
+    }
     template <class F>
     void each_block(const Context& context, index_t N, F f) const {
-        for_each_block(context, H_, W_, N, f, engine_ == Engine::library || by_image(context));
+        for_each_block(context, H_, W_, N, f, whole_images(context));
     }
     index_t largest_block(const Context& context, index_t N) const {
-        index_t rows = 0;
-        each_block(context, N, [&](const ImageRows& block) { rows = std::max(rows, block.pixels()); });
-        return rows;
+        return glow::largest_block(context, H_, W_, N, whole_images(context));
     }
 
-    Convolution convolution(Convolution::Pass pass, const ImageRows& block) const {
-        const bool wide = pass == Convolution::Pass::data_gradient;
-        return {.pass = pass,
-                .N = (block.end - block.begin) / H_,
+    CouplingByImage<Map> coupling_by_image(const FoldedNetwork& folded) const {
+        return {.form = *form_,
                 .H = H_,
                 .W = W_,
-                .in = w_,
-                .out = outputs(),
-                .operands = operands_,
-                .result = wide ? scalar_of<Map> : scalar_of<real>};
+                .conv = last_,
+                .weight = static_cast<const Map*>(folded.conv3),
+                .edge_weight = edge_ ? parameters_.weight3.value() + w_ : nullptr,
+                .edge_stride = w_ + 1,
+                .bias = parameters_.bias3.value(),
+                .scale = folded.scale3};
     }
-
-    // Backward of the last convolution for one block: overwrites dh2 and adds to dW3.
-    void library_backward(const Context& context, const FoldedNetwork& folded, const ImageRows& block,
-                          const Map* hidden2, const real* dpre, Map* dhidden2,
-                          const ParameterGradients& gradients) const {
-        Arena& arena = context.workspace;
-        const Arena::Scope scope(arena);
-        const void* dy = dpre;
-        if constexpr (!std::is_same_v<Map, real>) {
-            Map* const rounded = arena.take<Map>(block.pixels() * outputs());
-            cast(context.exec, block.pixels() * outputs(), dpre, rounded);
-            dy = rounded;
-        }
-        real* const dfilters = arena.take<real>(9 * outputs() * w_);
-        context.convolve(convolution(Convolution::Pass::weight_gradient, block), hidden2, dy, dfilters);
-        unfold_network(context.exec, {}, {},
-                       {.C = outputs(),
-                        .w = w_,
-                        .edge = edge_,
-                        .order = layout_.order,
-                        .dpacked = dfilters,
-                        .sums = nullptr,
-                        .N = 0,
-                        .dW = parameters_.weight3.gradient(gradients),
-                        .dbias = nullptr,
-                        .dlogs = nullptr});
-        context.convolve(convolution(Convolution::Pass::data_gradient, block), dy, folded.conv3, dhidden2);
+    LibraryOutputConv<Map> library() const {
+        return {.H = H_, .W = W_, .inputs = w_, .outputs = outputs(), .edge = edge_, .operands = operands_};
     }
 
     // The hidden maps of a block: h1 = relu(columns(input) W1'^T), h2 = relu(h1 W2'^T + b2'). Returns h2.
@@ -283,25 +262,23 @@ class Network : public CouplingNetwork {
     // out = NN(input), block by block.
     void network(const Context& context, const FoldedNetwork& folded, index_t N, const StatePixels& input,
                  const Hidden& hidden, real* out) const {
-        const index_t C = outputs();
-        if (engine_ != Engine::library) fill(context.exec, N * H_ * W_ * C, real{0}, out);
+        if (engine_ != Engine::library) fill(context.exec, N * H_ * W_ * outputs(), real{0}, out);
         each_block(context, N, [&](const ImageRows& block) {
             const Map* const h2 = run_hidden(context, folded, block, input, hidden);
             if (engine_ == Engine::library)
-                context.convolve(convolution(Convolution::Pass::forward, block), h2, folded.conv3,
-                                 out + block.begin * W_ * C);
+                library().forward(context, block, h2, folded.conv3, out);
             else
                 last_.forward(context, block, h2, static_cast<const Map*>(folded.conv3), out);
         });
-        zero_convolution_finish(context.exec, {H_, W_, 0, N * H_}, C,
+        zero_convolution_finish(context.exec, {H_, W_, 0, N * H_}, outputs(),
                                 edge_ ? parameters_.weight3.value() + w_ : nullptr, w_ + 1,
                                 parameters_.bias3.value(), folded.scale3, out);
     }
 
-    // Backward of the coupling and of the last convolution, in separate kernels. Returns dh2.
-    Map* backward_coupling(const Context& context, const FoldedNetwork& folded, const Tile& tile,
-                           const FoldedGradient& gradient, const Hidden& hidden,
-                           const ParameterGradients& gradients) const {
+    // Backward of the coupling, if any, and of the last convolution, in separate kernels. Returns dh2.
+    Map* backward_last_conv(const Context& context, const FoldedNetwork& folded, const Tile& tile,
+                            const FoldedGradient& gradient, const Hidden& hidden,
+                            const ParameterGradients& gradients) const {
         const Exec& exec = context.exec;
         Arena& arena = context.workspace;
         const index_t rows = tile.N * H_ * W_, C = outputs();
@@ -309,12 +286,13 @@ class Network : public CouplingNetwork {
         real* const out = tile.saved != nullptr ? tile.saved->out : arena.take<real>(rows * C);
         if (tile.saved == nullptr) network(context, folded, tile.N, tile.input, hidden, out);
         real* const dout = arena.take<real>(rows * C);
-        if (C_ == 0)
+        if (!form_)
             copy(exec, rows * C, tile.dout, dout);
-        else if (form_.affine())
-            affine_coupling_backward(exec, rows, C_, tile.dlogdet, {form_.scale, out}, dout, tile.h, tile.dh);
+        else if (form_->affine())
+            affine_coupling_backward(exec, rows, state_channels(), tile.dlogdet, {form_->scale, out}, dout,
+                                     tile.h, tile.dh);
         else
-            additive_coupling_backward(exec, rows, C_, out, dout, tile.h, tile.dh);
+            additive_coupling_backward(exec, rows, state_channels(), out, dout, tile.h, tile.dh);
         Map* const dhidden2 = arena.take<Map>(rows * w_);
         const Arena::Scope scope(arena);
         double* const partial = arena.take<double>(std::max(column_scratch(2, C), column_scratch(9, C)));
@@ -328,79 +306,11 @@ class Network : public CouplingNetwork {
             const Map* const h2 = hidden.second + block.begin * W_ * w_;
             Map* const dh2 = dhidden2 + block.begin * W_ * w_;
             if (engine_ == Engine::library)
-                library_backward(context, folded, block, h2, dpre + block.begin * W_ * C, dh2, gradients);
+                library().backward(context, block, h2, folded.conv3, dpre, p.weight3.gradient(gradients),
+                                   dh2);
             else
                 last_.backward(context, block, h2, static_cast<const Map*>(folded.conv3), dpre,
                                {gradient.conv3, tile.accumulates() || block.begin > 0}, dh2);
-        });
-        return dhidden2;
-    }
-
-    CouplingImages images_of(const FoldedNetwork& folded, const ImageRows& block, state_t* h) const {
-        return {.affine = form_.affine(),
-                .coupling_scale = form_.scale,
-                .N = (block.end - block.begin) / H_,
-                .H = H_,
-                .W = W_,
-                .outputs = outputs(),
-                .stride = last_.columns.stride,
-                .edge_weight = edge_ ? parameters_.weight3.value() + w_ : nullptr,
-                .edge_stride = w_ + 1,
-                .bias = parameters_.bias3.value(),
-                .scale = folded.scale3,
-                .h = h + block.begin * W_ * C_};
-    }
-
-    void couple_by_image(const Context& context, const FoldedNetwork& folded, index_t N,
-                         const StatePixels& input, state_t* h, double* logdet, const Hidden& hidden,
-                         const Maps* saved) const {
-        real* const taps = context.workspace.take<real>(largest_block(context, N) * last_.columns.stride);
-        each_block(context, N, [&](const ImageRows& block) {
-            const Map* const h2 = run_hidden(context, folded, block, input, hidden);
-            last_.forward_taps(context, block.pixels(), h2, static_cast<const Map*>(folded.conv3), taps);
-            coupling_forward_image(context.exec, images_of(folded, block, h), taps, logdet + block.begin / H_,
-                                   saved != nullptr ? saved->out + block.begin * W_ * outputs() : nullptr);
-        });
-    }
-
-    // Like backward_coupling(), with a fused kernel that writes neither out nor its gradient to memory.
-    // Returns dh2; if fuses_second_relu(), it includes the second ReLU's gradient, and db2' is computed too.
-    Map* backward_coupling_by_image(const Context& context, const FoldedNetwork& folded, const Tile& tile,
-                                    const FoldedGradient& gradient, const Hidden& hidden) const {
-        Arena& arena = context.workspace;
-        const Map* const W3 = static_cast<const Map*>(folded.conv3);
-        const index_t stride = last_.columns.stride, C = outputs();
-        // dh2 shares memory with the block's taps, which are read before it is written.
-        std::size_t bytes = 0;
-        each_block(context, tile.N, [&](const ImageRows& block) {
-            const index_t taps =
-                tile.saved == nullptr ? block.pixels() * stride * static_cast<index_t>(sizeof(real)) : 0;
-            const index_t begin = block.begin * W_ * w_ * static_cast<index_t>(sizeof(Map));
-            const index_t dh2 = block.pixels() * w_ * static_cast<index_t>(sizeof(Map));
-            bytes = std::max(bytes, static_cast<std::size_t>(begin + std::max(taps, dh2)));
-        });
-        Map* const dhidden2 = static_cast<Map*>(arena.take_bytes(bytes));
-        each_block(context, tile.N, [&](const ImageRows& block) {
-            const Arena::Scope scope(arena);
-            const index_t pixels = block.pixels(), at = block.begin * W_;
-            Map* const dh2 = dhidden2 + at * w_;
-            real* const taps = reinterpret_cast<real*>(dh2);
-            const Map* const h2 = hidden.second + at * w_;
-            if (tile.saved == nullptr) {
-                run_hidden(context, folded, block, tile.input, hidden);
-                last_.forward_taps(context, pixels, h2, W3, taps);
-            }
-            Map* const dtaps = arena.take<Map>(pixels * stride);
-            coupling_backward_image<Map>(context.exec, images_of(folded, block, tile.h), taps,
-                                         tile.saved != nullptr ? tile.saved->out + at * C : nullptr,
-                                         {tile.dlogdet, tile.dh + at * C_, dtaps,
-                                          gradient.output_sums + tile.first + block.begin / H_, gradient.N});
-            const WeightGradient dW3{gradient.conv3, tile.accumulates() || block.begin > 0};
-            if constexpr (kHasTensorCores)
-                if (fuses_second_relu(context, tile.N * H_ * W_))
-                    return last_.backward_taps_and_relu(context, pixels, h2, W3, dtaps, dW3, gradient.bias2,
-                                                        dh2);
-            last_.backward_taps(context, pixels, h2, W3, dtaps, dW3, dh2);
         });
         return dhidden2;
     }

@@ -103,9 +103,9 @@ class CouplingNetwork {
         const real* dout = nullptr;  // [N*H*W, outputs] dL/dout
         bool accumulates() const { return first > 0; }
     };
-    // Backward of couple(), or of forward() in a network without a coupling. The first tile overwrites the
-    // folded gradients and later tiles add to them. Gradients that are not part of `gradient` are added to
-    // `gradients`.
+    // Backward of couple(), or of forward() in a network without a coupling. The first tile overwrites
+    // `gradient`, later tiles add to it. `gradients` receives those of conv3's bias, logs and edge weights,
+    // unless gradient.output_sums does, and that of conv3's weight if a library computes the convolution.
     virtual void backward(const Context& context, const FoldedNetwork& folded, const Tile& tile,
                           const FoldedGradient& gradient, const ParameterGradients& gradients) const = 0;
 
@@ -118,9 +118,11 @@ class CouplingNetwork {
     virtual void initialize_hidden(const Context& context, index_t N, index_t tile,
                                    const StatePixels& input) = 0;
 
+    // Channels of the coupling's state.
+    index_t state_channels() const { return form_->affine() ? outputs() : 2 * outputs(); }
+
     index_t H_, W_, w_;
-    index_t C_;  // channels of the coupling's state; 0: no coupling
-    CouplingForm form_;
+    std::optional<CouplingForm> form_;  // empty: no coupling
     bool edge_;
     Scalar operands_;
     Engine engine_;

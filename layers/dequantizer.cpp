@@ -37,23 +37,17 @@ Dequantizer::Dequantizer(const ModelConfig& config, Precision precision, index_t
     const CouplingOptions coupling{
         .form = {}, .width = config.dequant_width, .edge_bias = config.edge_bias, .condition = features_};
     for (index_t k = 0; k < config.dequant_depth; ++k) {
-        const std::string name = "dequantizer/step" + std::to_string(k);
+        const std::string name = dequantizer_step_name(k);
         steps_.push_back(std::make_unique<Step>(
             Step{ActnormMixing(shape_, Permutation::invconv, name, parameters),
-                 Coupling(coupling, shape_, precision, Engine::products, tile, name, parameters), name}));
+                 Coupling(coupling, shape_, precision, Engine::gemm, tile, name, parameters), name}));
         mixings_.push_back(&steps_.back()->mixing);
     }
 }
 
 std::vector<FoldedLevel> Dequantizer::networks() {
-    const auto offset = [&](std::size_t k) {
-        return steps_[k]->coupling.network().parameters().weight1.offset();
-    };
-    const CouplingNetwork& first = steps_[0]->coupling.network();
-    const index_t step = steps_.size() > 1 ? offset(1) - offset(0) : 0;
     const CouplingNetwork& features = network_.network();
-    return {{&first.parameters(), first.layout(), std::ssize(steps_), step, {}},
-            {&features.parameters(), features.layout(), 1, 0, {}}};
+    return {networks_of(steps_), {&features.parameters(), features.layout(), 1, 0, {}}};
 }
 
 void Dequantizer::use(const FoldedWeights& folded, index_t first_level) {

@@ -10,7 +10,7 @@ FeatureNetwork::FeatureNetwork(const NetworkShape& shape, Precision precision, i
                                const std::string& name, Parameters& parameters)
     : shape_(shape),
       tile_(tile),
-      network_(make_network(shape, std::nullopt, precision, Engine::products, name, parameters)) {}
+      network_(make_network(shape, std::nullopt, precision, Engine::gemm, name, parameters)) {}
 
 void FeatureNetwork::initialize(const Context& context, index_t N, const state_t* x) {
     network_->initialize(context, N, images_at_once(context, N), {x, shape_.inputs});

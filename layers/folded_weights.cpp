@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "kernels/elementwise.h"
+#include "kernels/taps.h"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -100,7 +101,7 @@ FoldedGradient take_folded_gradient(const Context& context, const FoldedLayout& 
                             arena.take<real>(layout.rows3 * layout.w),
                             nullptr,
                             N};
-    if (by_image) gradient.output_sums = arena.take<double>((layout.edge ? 11 : 2) * layout.outputs * N);
+    if (by_image) gradient.output_sums = arena.take<double>(output_sums(layout.edge) * layout.outputs * N);
     return gradient;
 }
 

@@ -25,11 +25,10 @@ Glow::Glow(const ModelConfig& config, const NetworkSettings& settings)
     for (index_t l = 0; l < config.levels; ++l) {
         const Shape shape = level_shape(config, l);
         Level level{shape, Squeeze({shape.H * 2, shape.W * 2, shape.C / 4}), {}, {}, std::nullopt};
-        const std::string name = "level" + std::to_string(l);
         const Engine engine =
-            settings.engines.empty() ? Engine::products : settings.engines.at(static_cast<std::size_t>(l));
+            settings.engines.empty() ? Engine::gemm : settings.engines.at(static_cast<std::size_t>(l));
         for (index_t k = 0; k < config.depth; ++k) {
-            const std::string step = name + "/step" + std::to_string(k);
+            const std::string step = step_name(l, k);
             level.steps.push_back(
                 std::make_unique<Step>(Step{ActnormMixing(shape, config.permutation, step, parameters_),
                                             Coupling(coupling_options(config), shape, settings.precision,
@@ -39,7 +38,7 @@ Glow::Glow(const ModelConfig& config, const NetworkSettings& settings)
             level.mixings.push_back(&level.steps.back()->mixing);
         }
         if (l + 1 < config.levels) {
-            level.split.emplace(config, shape, settings.tile, name + "/split", parameters_);
+            level.split.emplace(config, shape, settings.tile, split_name(l), parameters_);
             add_block(l, -1);
         }
         levels_.push_back(std::move(level));
@@ -54,8 +53,13 @@ Glow::Glow(const ModelConfig& config, const NetworkSettings& settings)
 std::string ParameterBlock::name(index_t levels) const {
     if (level == levels) return "prior/top";
     if (level < 0) return "dequantizer";
-    const std::string name = "level" + std::to_string(level);
-    return step < 0 ? name + "/split" : name + "/step" + std::to_string(step);
+    return step < 0 ? split_name(level) : step_name(level, step);
+}
+
+index_t largest_count(std::span<const ParameterBlock> blocks) {
+    index_t largest = 0;
+    for (const ParameterBlock& block : blocks) largest = std::max(largest, block.count);
+    return largest;
 }
 
 void Glow::allocate(Arena& derived) {
@@ -70,14 +74,7 @@ void Glow::allocate(Arena& derived) {
 
 void Glow::allocate_folded(Arena& derived) {
     std::vector<FoldedLevel> layouts;
-    for (const Level& level : levels_) {
-        const CouplingNetwork& first = level.steps[0]->coupling.network();
-        const auto offset = [&](std::size_t k) {
-            return level.steps[k]->coupling.network().parameters().weight1.offset();
-        };
-        const index_t step = level.steps.size() > 1 ? offset(1) - offset(0) : 0;
-        layouts.push_back({&first.parameters(), first.layout(), std::ssize(level.steps), step, {}});
-    }
+    for (const Level& level : levels_) layouts.push_back(networks_of(level.steps));
     if (dequantizer_)
         for (const FoldedLevel& networks : dequantizer_->networks()) layouts.push_back(networks);
     folded_.allocate(derived, std::move(layouts));
@@ -105,8 +102,8 @@ void Glow::finish_deriving(const Context& context) {
 
 std::string Glow::conditioned_layer(index_t i) const {
     const index_t of_levels = config_.levels * config_.depth;
-    if (i >= of_levels) return "dequantizer/step" + std::to_string(i - of_levels);
-    return "level" + std::to_string(i / config_.depth) + "/step" + std::to_string(i % config_.depth);
+    if (i >= of_levels) return dequantizer_step_name(i - of_levels);
+    return step_name(i / config_.depth, i % config_.depth);
 }
 
 Glow::MixingCheck Glow::check_mixings(const Context& context) const {
@@ -201,9 +198,10 @@ void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations
     for_each_layer([&](Level& level) { level.squeeze.forward(context, flow); },
                    [&](Level&, Step& step, index_t l, index_t k) {
                        const Trace step_trace(step.name);
-                       const SavedActivations::Step* const kept = save(context, saved, l, k, flow);
+                       const SavedActivations::Step* const saved_step = save(context, saved, l, k, flow);
                        step.mixing.forward(context, flow, with_logdets);
-                       step.coupling.forward(context, flow, kept != nullptr ? kept->saved_maps() : nullptr);
+                       step.coupling.forward(context, flow,
+                                             saved_step != nullptr ? saved_step->saved_maps() : nullptr);
                    },
                    [&](Level& level) {
                        level.split->forward(context, flow);

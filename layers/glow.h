@@ -40,6 +40,8 @@ struct ParameterBlock {
     // "level0/step3", "level0/split", "prior/top", "dequantizer".
     std::string name(index_t levels) const;
 };
+// Elements of the largest block.
+index_t largest_count(std::span<const ParameterBlock> blocks);
 
 // Called for each parameter block during backward, from the top down. begin(): returns where to accumulate
 // the block's gradient; do not overwrite the block's parameter values yet. complete(): the gradient is final,

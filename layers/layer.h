@@ -39,6 +39,11 @@ struct Gradient {
     real* dcondition = nullptr;  // += dL/dcondition, in the layout of Flow's; conditional couplings only
 };
 
+// Gradient dh of the training loss, the mean over N images of bits/dim + weight_y * bits_y.
+inline Gradient mean_loss_gradient(const ModelConfig& config, double N, real* dh) {
+    return {.dh = dh, .dlogp = -1.0 / (config.nats_per_bit_dim() * N), .dbits_y = config.weight_y / N};
+}
+
 class Layer {
   public:
     virtual ~Layer() = default;

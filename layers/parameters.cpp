@@ -32,8 +32,9 @@ std::vector<index_t> random_permutation(std::uint64_t seed, std::uint64_t item, 
     return order;
 }
 
-// First stream number of fixed tensors, and of tensors set apart; other trainable tensors start at 0.
-constexpr std::uint64_t kFixedStreams = std::uint64_t{1} << 40, kApartStreams = std::uint64_t{1} << 41;
+// First stream number of fixed tensors, and of tensors with a separate stream; other trainable tensors start
+// at 0.
+constexpr std::uint64_t kFixedStreams = std::uint64_t{1} << 40, kSeparateStreams = std::uint64_t{1} << 41;
 
 Tensor place_tensor(std::string name, std::vector<index_t> shape, Init init, index_t& size) {
     index_t count = 1;
@@ -44,6 +45,18 @@ Tensor place_tensor(std::string name, std::vector<index_t> shape, Init init, ind
 }
 
 }  // namespace
+
+std::string step_name(index_t level, index_t step) {
+    return "level" + std::to_string(level) + "/step" + std::to_string(step);
+}
+
+std::string split_name(index_t level) {
+    return "level" + std::to_string(level) + "/split";
+}
+
+std::string dequantizer_step_name(index_t step) {
+    return "dequantizer/step" + std::to_string(step);
+}
 
 Parameter Parameters::add(std::string name, std::vector<index_t> shape, Init init) {
     tensors_.push_back(place_tensor(std::move(name), std::move(shape), init, size_));
@@ -59,7 +72,7 @@ Parameter Parameters::add_fixed(std::string name, std::vector<index_t> shape, In
 }
 
 Parameters::Lu Parameters::add_lu(const std::string& name, index_t C) {
-    const std::size_t number = tensors_.size() - apart_;
+    const std::size_t number = tensors_.size() - separate_tensors_;
     const Lu lu{add_fixed(name + "/permutation", {C}, Init::lu, true),
                 add_fixed(name + "/sign", {C}, Init::lu, false), add(name + "/log_diag", {C}, Init::lu),
                 add(name + "/lower", {C, C}, Init::lu), add(name + "/upper", {C, C}, Init::lu)};
@@ -81,7 +94,7 @@ void Parameters::initialize(std::uint64_t seed, Solver& solver) const {
         const Tensor& tensor = tensors_[t];
         if (tensor.init != Init::normal && tensor.init != Init::orthogonal) continue;
         values.resize(tensor.count);
-        normal_numbers(seed, t < apart_ ? kApartStreams + t : t - apart_, values);
+        normal_numbers(seed, t < separate_tensors_ ? kSeparateStreams + t : t - separate_tensors_, values);
         double scale = 0.05;
         if (tensor.init == Init::orthogonal) {
             solver.orthogonalize(tensor.shape[0], values.data());

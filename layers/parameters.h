@@ -32,6 +32,11 @@ struct Tensor {
     index_t padded_count() const { return round_up(count, kAlignedElements); }
 };
 
+// Names of layers; the names of their tensors start with them.
+std::string step_name(index_t level, index_t step);  // "level0/step3"
+std::string split_name(index_t level);               // "level0/split"
+std::string dequantizer_step_name(index_t step);     // "dequantizer/step0"
+
 class Parameters;
 
 // Destination of parameter gradients: an array laid out like the flat one, starting at element `first`.
@@ -70,7 +75,7 @@ class Parameters {
 
     // Initializes the tensors added so far from random numbers of their own, so that the tensors added later
     // get the same initial values as in a model without them.
-    void begin_separate_stream() { apart_ = tensors_.size(); }
+    void begin_separate_stream() { separate_tensors_ = tensors_.size(); }
 
     // Elements of the flat array, including gaps.
     index_t size() const { return size_; }
@@ -88,8 +93,8 @@ class Parameters {
     real* fixed() const { return fixed_; }
 
     // Writes initial values of every tensor, computed in double on the host from Philox (seed, tensor
-    // number), equal for every device. Tensors set apart are numbered separately. Overwrites all size() and
-    // fixed_size() elements.
+    // number), equal for every device. Tensors with a separate stream are numbered separately. Overwrites all
+    // size() and fixed_size() elements.
     void initialize(std::uint64_t seed, Solver& solver) const;
 
   private:
@@ -99,11 +104,11 @@ class Parameters {
     struct LuGroup {
         Lu parts;
         index_t C;
-        std::size_t number;  // index of its first trainable tensor, without those set apart
+        std::size_t number;  // index of its first trainable tensor, without those of a separate stream
     };
     std::vector<Tensor> tensors_, fixed_tensors_;
     std::vector<LuGroup> lus_;
-    std::size_t apart_ = 0;  // number of tensors set apart
+    std::size_t separate_tensors_ = 0;  // number of tensors with a separate stream
     index_t size_ = 0, fixed_size_ = 0;
     real* values_ = nullptr;
     real* fixed_ = nullptr;

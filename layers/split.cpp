@@ -106,8 +106,12 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
                         gaussian_backward(context.exec, b, {interleaved_gaussian(C / 2), out, out + 1},
                                           h + C / 2, gradient.dlogp, dh + C / 2, dout, dout + 1);
                         for_each_block(context, shape_.H, shape_.W, images, [&](const ImageRows& block) {
-                            conv_.backward(context, block, {h, C}, folded, dout + block.begin * shape_.W * C,
-                                           {dfolded, n > 0 || block.begin > 0}, dh);
+                            conv_.backward<real>(context, block,
+                                                 {.x = {h, C},
+                                                  .weight = folded,
+                                                  .dy = dout + block.begin * shape_.W * C,
+                                                  .dweight = {dfolded, n > 0 || block.begin > 0},
+                                                  .dx = dh});
                         });
                     });
     unfold_actnorm(context.exec, {.out = C,

@@ -24,6 +24,11 @@ struct EnumNames<Scalar> {
         {Scalar::f32, "f32"}, {Scalar::f64, "f64"}, {Scalar::bf16, "bf16"}, {Scalar::tf32, "tf32"}};
 };
 
+// Bytes of an element.
+constexpr index_t size_of(Scalar scalar) {
+    return scalar == Scalar::bf16 ? 2 : scalar == Scalar::f64 ? 8 : 4;
+}
+
 enum class Epilogue { none, relu, bias_relu };
 template <>
 struct EnumNames<Epilogue> {
@@ -73,7 +78,7 @@ constexpr Gemm gemm_tn(index_t m, index_t n, index_t k, Scalar in, Scalar out) {
 
 // The minimum that a product must read and write, in bytes, without the epilogue.
 constexpr double bytes_of(const Gemm& g) {
-    const auto size = [](Scalar s) { return s == Scalar::bf16 ? 2.0 : s == Scalar::f64 ? 8.0 : 4.0; };
+    const auto size = [](Scalar scalar) { return static_cast<double>(size_of(scalar)); };
     const double m = static_cast<double>(g.m), n = static_cast<double>(g.n), k = static_cast<double>(g.k);
     return size(g.in) * (m * k + k * n) + size(g.out) * m * n * (g.accumulate ? 2 : 1);
 }

@@ -26,9 +26,6 @@ namespace {
 cudaDataType cuda_type_of(Scalar scalar) {
     return scalar == Scalar::bf16 ? CUDA_R_16BF : scalar == Scalar::f64 ? CUDA_R_64F : CUDA_R_32F;
 }
-index_t size_of(Scalar scalar) {
-    return scalar == Scalar::bf16 ? 2 : scalar == Scalar::f64 ? 8 : 4;
-}
 // f32 and bf16 products accumulate in float; f32 operands are not rounded.
 cublasComputeType_t compute_type(const Gemm& g) {
     if (g.in == Scalar::f64) return CUBLAS_COMPUTE_64F;

@@ -8,6 +8,8 @@
 
 namespace glow {
 
+inline constexpr int kMaxThreads = 4096;  // limit of --threads and of what files record
+
 struct ThreadCount {
     int used = 1;
     int requested = 0;   // 0: the default

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """batch_names_test.py: names in unnamed namespaces differ between the source files of a library.
 
-Without a compiler launcher such as ccache, glow_together() compiles the files of a library in batches, whose composition
+Without a compiler launcher such as ccache, glow_unity_build() compiles the files of a library in batches, whose composition
 shifts with the list of files. Two files with the same file-local name compile alone, but not in one batch.
 """
 

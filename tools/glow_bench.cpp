@@ -269,7 +269,7 @@ TrainingOptions training_of(const Options& options, MemoryMode mode) {
 // An engine per level.
 std::vector<Engine> engines_of(const Options& options) {
     if (!options.engines.empty()) return parse_engines(options.engines, options.levels);
-    return std::vector(static_cast<std::size_t>(options.levels), Engine::products);
+    return std::vector(static_cast<std::size_t>(options.levels), Engine::gemm);
 }
 
 // One coupling network in the layer's tiles: forward with saved maps, then backward.

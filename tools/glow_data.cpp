@@ -26,6 +26,7 @@
 #include "runtime/threads.h"
 #include "tools/command_line.h"
 #include "tools/download.h"
+#include "tools/model_options.h"
 #include "tools/output_files.h"
 #include "tools/progress.h"
 
@@ -64,11 +65,6 @@ void add_file_options(CLI::App* app, MakeOptions& options) {
         ->check(CLI::NonNegativeNumber)
         ->default_str("all");
     add_make_options(app, options, "Fraction of the training images used for validation, drawn by --seed");
-}
-
-void add_threads(CLI::App* app, MakeOptions& options) {
-    app->add_option("--threads", options.threads, "Threads; 0: all usable processors")
-        ->check(CLI::Range(0, 1024));
 }
 
 int threads_of(const MakeOptions& options) {
@@ -268,7 +264,7 @@ void add_images(CommandLine& command) {
     app->add_flag("--strict", options->images.strict,
                   "Stop with an error at damaged, too small or unreadable images instead of skipping them")
         ->default_str("");
-    add_threads(app, *options);
+    glow::add_threads(*app, options->threads);
     add_file_options(app, *options);
 }
 
@@ -313,7 +309,7 @@ void add_synthetic_options(CLI::App* app, SyntheticOptions& options) {
     app->add_option("--train", options.train, "Training images")
         ->check(CLI::Range(index_t{1}, kMaxSynthetic));
     app->add_option("--test", options.test, "Test images")->check(CLI::Range(index_t{0}, kMaxSynthetic));
-    add_threads(app, options);
+    glow::add_threads(*app, options.threads);
     add_make_options(app, options, "Additional validation images, as a fraction of --train");
 }
 

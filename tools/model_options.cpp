@@ -4,6 +4,7 @@
 
 #include "kernels/error.h"
 #include "runtime/device.h"
+#include "runtime/threads.h"
 #include "tools/numbers.h"
 
 namespace glow {
@@ -20,7 +21,7 @@ void add_precision(CLI::App& app, Precision& precision) {
 }
 
 CLI::Option* add_threads(CLI::App& app, int& threads, const std::string& help) {
-    return app.add_option("--threads", threads, help)->check(CLI::Range(0, 4096))->group("Machine");
+    return app.add_option("--threads", threads, help)->check(CLI::Range(0, kMaxThreads))->group("Machine");
 }
 
 void add_checkpoint(CLI::App& app, std::string& checkpoint) {

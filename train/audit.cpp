@@ -62,8 +62,7 @@ Auditor::Auditor(const Context& context, Glow& glow, index_t images, Memory& mem
     dh_ = state.take<real>(images * D);
     for (double** const values : {&logdet_, &prior_, &bits_y_, &error_y_})
         *values = state.take<double>(images);
-    index_t largest = 0;
-    for (const ParameterBlock& block : glow.blocks()) largest = std::max(largest, block.count);
+    const index_t largest = largest_count(glow.blocks());
     gradient_ = memory[Category::gradients].take<float>(largest);
     exact_gradient_ = memory[Category::gradients].take<float>(largest);
 }
@@ -81,9 +80,8 @@ Audit Auditor::operator()(Flow& flow, real* dh, const MemoryPolicy& policy) {
     SavedActivations exact_saved(stored_, all);
     glow_.forward(context_, exact, &exact_saved);
 
-    const double dlogp = -1.0 / (model.nats_per_bit_dim() * static_cast<double>(flow.N));
-    const double dbits_y = model.weight_y / static_cast<double>(flow.N);
-    Gradient gradient{dh, dlogp, dbits_y}, exact_gradient{dh_, dlogp, dbits_y};
+    const auto N = static_cast<double>(flow.N);
+    Gradient gradient = mean_loss_gradient(model, N, dh), exact_gradient = mean_loss_gradient(model, N, dh_);
     const auto backward = [&](const ParameterBlock& block, Flow& at, Gradient& beside,
                               const SavedActivations& saved, float* to) {
         fill(exec, block.count, 0.0f, to);

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "kernels/elementwise.h"
+#include "kernels/flat_sums.h"
 #include "kernels/math.h"
 #include "kernels/reduce.h"
 #include "runtime/device.h"
@@ -68,8 +69,7 @@ void GradientPass::accumulate(const Batch& images, double batch_size, const Memo
     CudaGraph::Capture backward(*graphs.backward, exec, graph);
     if (backward.issues()) {
         glow_.add_logdets(context_, flow);
-        const ModelConfig& model = glow_.config();  // the loss is a mean over the batch
-        Gradient gradient{dh_, -1.0 / (model.nats_per_bit_dim() * batch_size), model.weight_y / batch_size};
+        Gradient gradient = mean_loss_gradient(glow_.config(), batch_size, dh_);
         update.begin_backward(last);
         glow_.backward(context_, flow, gradient, *saved, update);
         backward_noise(batch, flow, gradient, update);

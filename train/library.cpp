@@ -19,6 +19,7 @@
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
 #include "train/memory_plan.h"
+#include "runtime/threads.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
@@ -101,8 +102,9 @@ ModelConfig config_of(const ModelShape& shape) {
 }
 
 int checked_threads(int threads) {
-    if (threads < 0 || threads > 4096)
-        throw InputError(fmt::format("threads: expected 0 (the default) .. 4096, got {}", threads));
+    if (threads < 0 || threads > kMaxThreads)
+        throw InputError(
+            fmt::format("threads: expected 0 (the default) .. {}, got {}", kMaxThreads, threads));
     return threads;
 }
 

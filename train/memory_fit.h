@@ -16,9 +16,9 @@ namespace glow {
 // GPU, shared by the processes that use it.
 index_t default_act_budget(Device device, const ProcessGroup& group);
 
-// Sets sizes that options leave open to those of the resumed run (nullptr: none): micro-batches with
-// max_memory, and without it the bytes of maps that `auto` saves, which are default_act_budget() for a new
-// run.
+// Sets one size that the options leave open. With max_memory: micro_batch, to that of the resumed run
+// (nullptr: a new run). Without it, for policy `auto`: act_budget, to that of the resumed run or else to
+// default_act_budget().
 void reuse_recorded_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device,
                           const ProcessGroup& group);
 

@@ -14,10 +14,11 @@ struct MemoryPlan {
     MemoryPolicy policy;       // policy chosen for --memory
     double network_units = 0;  // its cost: Glow::network_units()
 };
-// What to count: gradients only, a trainer with updates, or that plus the batches uploaded by a run's loop.
+// What a plan counts: a trainer without updates, with updates, or with updates and the batches that a run's
+// loop uploads.
 enum class PlanScope { gradients, trainer, run };
-// What to allocate for a plan: on the CPU also what saving more states after drift needs, which is only addresses until
-// used. On a GPU it would be memory, and is allocated then.
+// Arena sizes for a plan. On a CPU they include fallback_stored, which only reserves addresses until drift
+// occurs; a GPU allocates it then.
 MemoryBytes capacity_of(const MemoryPlan& plan, Device device);
 // init_images: for Trainer::initialize(); 0: the weights come from a checkpoint.
 MemoryPlan memory_plan(const TrainingOptions& options, index_t init_images, const Backend& backend,

@@ -15,7 +15,7 @@ struct MemoryPoint {
     int passes = 1;               // passes; the fastest is reported
 };
 
-// The effective options, and planned bytes by category.
+// Plan of the point, including the optimizer only if the point does.
 MemoryPlan predict(const MemoryPoint& point, const Backend& backend);
 
 struct MemoryResult {

@@ -10,6 +10,7 @@
 #include "data/formats/decimal.h"
 #include "inference/model_config.h"
 #include "kernels/error.h"
+#include "runtime/threads.h"
 #include "train/toml_text.h"
 #include "train/tune.h"
 
@@ -82,7 +83,8 @@ void check(const TrainingOptions& o) {
     require(o.max_steps >= 0 && o.max_steps <= index_t{1} << 48, "max-steps", o.max_steps,
             "between 0 and 2^48");
     require(up_to(o.max_minutes, kMost), "max-minutes", o.max_minutes, "between 0 and 1e15");
-    require(o.threads >= 0 && o.threads <= 4096, "threads", o.threads, "between 0 and 4096");
+    require(o.threads >= 0 && o.threads <= kMaxThreads, "threads", o.threads,
+            fmt::format("between 0 and {}", kMaxThreads).c_str());
     require(o.act_budget >= 0 && o.act_budget <= index_t{1} << 60, "act-budget", o.act_budget,
             "between 0 and 2^60 bytes");
     require(o.max_memory >= 0 && o.max_memory <= index_t{1} << 60, "max-memory", o.max_memory,

@@ -9,6 +9,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "layers/precision.h"
+#include "kernels/flat_sums.h"
 #include "runtime/device.h"
 #include "train/tune.h"
 

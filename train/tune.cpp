@@ -209,10 +209,10 @@ std::vector<Engine> measured_engines(const TrainingOptions& options, const Backe
         const auto seconds = [&](Engine engine) {
             return NetworkTimer(options, level, engine, backend).seconds();
         };
-        const double products = *seconds(Engine::products);
+        const double products = *seconds(Engine::gemm);
         const std::optional<double> library = seconds(Engine::library);
         const bool faster = library && *library < 0.98 * products;
-        engines.push_back(faster ? Engine::library : Engine::products);
+        engines.push_back(faster ? Engine::library : Engine::gemm);
         info(fmt::format("tuned level {}: products {:.3f} ms, cudnn {}: {}", level, products * 1e3,
                          library ? fmt::format("{:.3f} ms", *library * 1e3) : "not available",
                          to_string(engines.back())));
@@ -239,17 +239,17 @@ std::string engines_of_run(const TrainingOptions& options, bool resuming, const 
     bool lacking = false;
     for (index_t level = 0; level < std::ssize(engines); ++level) {
         Engine& engine = engines[static_cast<std::size_t>(level)];
-        if (engine == Engine::products) continue;
+        if (engine == Engine::gemm) continue;
         if (NetworkTimer(options, level, engine, backend).available()) continue;
         lacking = true;
-        engine = Engine::products;
+        engine = Engine::gemm;
     }
     if (processes.all_reduce_max(lacking) == 0) return wanted;
     if (!resuming)
         throw InputError(
             fmt::format("--engines {}: this device or build lacks them; omit the option", wanted));
     info("the checkpoint's convolution engines are not available here; using matrix products");
-    return to_string(std::vector<Engine>(engines.size(), Engine::products));
+    return to_string(std::vector<Engine>(engines.size(), Engine::gemm));
 }
 
 std::map<Gemm, int> parse_algorithms(const std::string& text) {
@@ -267,7 +267,7 @@ std::string tuned_algorithms(const TrainingOptions& options, const Backend& back
     std::map<Gemm, int> chosen;
     for (index_t level = 0; level < options.model.levels; ++level)
         NetworkTimer(options, level,
-                     engines.empty() ? Engine::products : engines[static_cast<std::size_t>(level)], backend)
+                     engines.empty() ? Engine::gemm : engines[static_cast<std::size_t>(level)], backend)
             .tune_products(chosen);
     std::string text;
     for (const auto& [gemm, algorithm] : chosen)

@@ -5,6 +5,7 @@
 
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
+#include "kernels/flat_sums.h"
 #include "runtime/device.h"
 
 namespace glow {
@@ -70,8 +71,7 @@ void WholeModelUpdate::apply(const OptimizerStep& step) {
 FusedUpdate::FusedUpdate(const Context& context, const Exec& exec, Glow& glow, const Weights& weights,
                          Memory& memory)
     : context_(context), glow_(glow), weights_(weights) {
-    index_t largest = 0;
-    for (const ParameterBlock& block : glow.blocks()) largest = std::max(largest, block.count);
+    const index_t largest = largest_count(glow.blocks());
     const bool alone = context.communicator.size() == 1;
     for (int i = 0; i < (alone ? 1 : 2); ++i)
         buffers_.push_back(memory[Category::gradients].take<float>(largest));

@@ -24,9 +24,9 @@ class Update : public GradientHook {
     // gradients may be all-reduced.
     virtual void begin_backward(bool last) = 0;
     virtual void end_backward(bool last) = 0;
-    // Called after the last backward: all-reduces what is left, and computes the squared gradient norm, which
-    // squared_norm() returns, perhaps from sums->squares (device memory). had_images: this process ran a
-    // backward.
+    // Called after the last backward. All-reduces the gradients that backward has not, and computes the
+    // squared gradient norm for squared_norm(): of the whole model in sums->squares (device memory), or of
+    // each block with fused updates. had_images: this process ran a backward.
     virtual void reduce(bool had_images, StepSums* sums) = 0;
     virtual double squared_norm(const StepSums& sums) const { return sums.squares; }
     // Changes the weights, unless backward already did.

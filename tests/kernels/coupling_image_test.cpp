@@ -134,17 +134,18 @@ class Layer {
         make_out();
         CouplingImages images = this->images();
         change(images);
-        double* const sums = device_.scratch<double>(images.sums() * c_.N);
+        const index_t count = output_sums(c_.edge) * c_.outputs;
+        double* const sums = device_.scratch<double>(count * c_.N);
         coupling_backward_image<Map>(device_.exec, images, from_out ? nullptr : taps_,
                                      from_out ? out_ : nullptr, {dlogdet, dh_, dtaps_, sums, c_.N});
-        const std::vector<double> found = downloaded(device_.exec, images.sums() * c_.N, sums);
-        std::vector<real> totals(static_cast<std::size_t>(images.sums()));
-        for (index_t s = 0; s < images.sums(); ++s) {
+        const std::vector<double> found = downloaded(device_.exec, count * c_.N, sums);
+        std::vector<real> totals(static_cast<std::size_t>(count));
+        for (index_t s = 0; s < count; ++s) {
             double sum = 0;
             for (index_t n = 0; n < c_.N; ++n) sum += found[s * c_.N + n];
             totals[s] = static_cast<real>(sum);
         }
-        upload(device_.exec, images.sums(), totals.data(), sums_);
+        upload(device_.exec, count, totals.data(), sums_);
         return device_.results();
     }
 

@@ -12,11 +12,11 @@
 #include "kernels/coupling.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
+#include "kernels/flat_sums.h"
 #include "kernels/gaussian.h"
 #include "kernels/mixing.h"
 #include "kernels/mixing_gradient.h"
 #include "kernels/mixing_values.h"
-#include "kernels/optimizer.h"
 #include "kernels/reduce.h"
 #include "tests/support.h"
 

@@ -33,7 +33,7 @@ ModelConfig config_of(const Form& form, bool edge, index_t width) {
 
 struct CouplingHarness : LayerHarness {
     CouplingHarness(const ModelConfig& config, index_t N, const Shape& shape, index_t tile,
-                    Engine engine = Engine::products)
+                    Engine engine = Engine::gemm)
         : LayerHarness(N, shape, [&](Parameters& parameters) {
               return std::make_unique<Coupling>(coupling_options(config), shape, Precision::fp32, engine,
                                                 tile, "step", parameters);
@@ -52,8 +52,8 @@ struct ConditionalCoupling : LayerHarness {
         : LayerHarness(N, shape, [&](Parameters& parameters) {
               CouplingOptions options = coupling_options(config);
               options.condition = 3;
-              return std::make_unique<Coupling>(options, shape, Precision::fp32, Engine::products, tile,
-                                                "step", parameters);
+              return std::make_unique<Coupling>(options, shape, Precision::fp32, Engine::gemm, tile, "step",
+                                                parameters);
           }) {
         condition = Random(9).normals(N * shape.pixels() * 3);
     }
@@ -218,9 +218,9 @@ TEST_P(CouplingTest, SavedMapsGiveSameGradients) {
 TEST(Coupling, RejectsUnsupportedPrecisions) {
     Parameters parameters;
     const ModelConfig config = config_of(kAffine, true, 8);
-    EXPECT_THROW(Coupling(coupling_options(config), {4, 4, 4}, Precision::tf32, Engine::products, 0, "step",
-                          parameters),
-                 std::runtime_error);
+    EXPECT_THROW(
+        Coupling(coupling_options(config), {4, 4, 4}, Precision::tf32, Engine::gemm, 0, "step", parameters),
+        std::runtime_error);
 }
 
 TEST(ImagesPerTile, FollowsRule) {

@@ -41,7 +41,7 @@ class DeviceModel {
   public:
     // zero_networks: the networks of couplings and splits output 0, so that everything is computed in double.
     DeviceModel(const ModelConfig& config, index_t N, const Target& target, Precision precision,
-                bool zero_networks = false, Engine engine = Engine::products)
+                bool zero_networks = false, Engine engine = Engine::gemm)
         : backend_(target.device, 1),
           arena_(target.device, Category::state, std::size_t{1} << 28),
           workspace_(target.device, Category::workspace, std::size_t{1} << 29),
@@ -215,8 +215,7 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
 
     // Bounds on relative errors of states, densities and gradients.
     void expect_parity(Precision precision, double state, double density, double gradient,
-                       const MemoryPolicy& policy, bool zero_networks = false,
-                       Engine engine = Engine::products) {
+                       const MemoryPolicy& policy, bool zero_networks = false, Engine engine = Engine::gemm) {
         DeviceModel plain(config(), 5, {"cpu", Device::cpu, false}, Precision::fp32, zero_networks);
         DeviceModel other(config(), 5, target(), precision, zero_networks, engine);
         const Outcome expected = plain.run(policy), found = other.run(policy);

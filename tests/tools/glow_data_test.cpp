@@ -466,6 +466,7 @@ TEST(GlowData, MakesDataSetsFromImageFolders) {
     expect_error(with({"-o", "d.h5", "--channels", "2"}), 2, "--channels");
     expect_error(with({"-o", "d.h5", "--test", "1"}), 2, "--test");
     expect_error(with({"-o", "d.h5", "--size", "0"}), 2, "--size");
+    expect_error(with({"-o", "d.h5", "--threads", "4097"}), 2, "4096");  // the limit of all commands
     expect_error(run(folder, {"images", "p", "-o", "d.h5"}), 2, "--size");
     expect_error(run(folder, {"images", "none", "--size", "8", "-o", "d.h5"}), 2, "none");
     EXPECT_FALSE(std::filesystem::exists(folder / "d.h5"));

@@ -15,7 +15,7 @@ namespace glow {
 namespace {
 
 TEST(Engines, ListOneNamePerLevel) {
-    const std::vector<Engine> engines = {Engine::products, Engine::library};
+    const std::vector<Engine> engines = {Engine::gemm, Engine::library};
     EXPECT_EQ(to_string(engines), "products,cudnn");
     EXPECT_EQ(parse_engines("products,cudnn", 2), engines);
     EXPECT_TRUE(parse_engines("", 3).empty());
