@@ -190,6 +190,46 @@ TEST_F(Recovery, NamesEveryKindOfFault) {
     }
 }
 
+TEST_F(Recovery, NamesTheDequantizer) {
+    const std::string name = "dequantizer/step0/coupling/conv3/logs";
+    const Fault faults[] = {
+        // A coupling scale of 0: the noise stays finite, but not its density.
+        [&](Trainer& trainer) {
+            tensor(trainer, name, trainer.weights().params)[1] = 300;
+            tensor(trainer, "dequantizer/step0/coupling/conv3/bias", trainer.weights().params)[1] = -100;
+        },
+        // The noise is not finite either.
+        [&](Trainer& trainer) {
+            const Tensor* found = nullptr;
+            float* const values = tensor(trainer, name, trainer.weights().params, &found);
+            std::fill(values, values + found->count, 300.0f);
+        }};
+    for (const Fault& fault : faults) {
+        warnings.clear();
+        const std::string out = &fault == faults ? "density" : "noise";
+        SCOPED_TRACE(out);
+        RunRequest faulty = request(out, 6);
+        faulty.options.dequant = Dequantization::variational;
+        faulty.options.model.dequant_depth = 1;
+        faulty.options.model.dequant_width = 8;
+        faulty.before_step = once(5, fault);
+        EXPECT_EQ(run_training(faulty).rollbacks, 1);
+        ASSERT_EQ(warnings.size(), 1u);
+        EXPECT_NE(warnings[0].find("the loss is not finite: after the dequantizer"), std::string::npos)
+            << warnings[0];
+        const json told = report(out + "/trouble/step-00000005-1.json");
+        EXPECT_EQ(told["kind"], "loss");
+        EXPECT_EQ(told["layer"], "dequantizer");
+        EXPECT_EQ(told["tensor"], "/params/" + name);
+        ASSERT_EQ(told["states"].size(), 11u);  // 2 levels of 2 steps, a split, the top
+        EXPECT_EQ(told["states"][0]["after"], "dequantizer");
+        EXPECT_EQ(told["states"][0]["finite"], false);
+        if (out == "density") {
+            EXPECT_LE(told["states"][0]["largest"], 0.5);
+        }
+    }
+}
+
 TEST_F(Recovery, NamesOverflowingGradient) {
     make_good(6);
     RunRequest faulty = request("run", 6);
