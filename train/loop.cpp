@@ -9,6 +9,7 @@
 #include "inference/message_text.h"
 #include "inference/sample_sheet.h"
 #include "kernels/error.h"
+#include "train/evaluations.h"
 #include "train/stop_signals.h"
 #include "train/validate.h"
 
@@ -158,9 +159,7 @@ void TrainingLoop::evaluate(const std::function<bool()>& stop) {
     done.valid_ema = averaged;
     for (const auto& [mean, weights] : {std::pair{*raw, "raw"}, {*averaged, "ema"}}) {
         const ScopedTimeout timeout("writing eval.csv");
-        const std::string error = mean.error() ? fmt::format("{:.6g}", *mean.error()) : "",
-                          row = fmt::format("{},valid,{:.9g},{},{},{}", step, mean.value, error, mean.count,
-                                            weights);
+        const std::string row = evaluation_row(step, mean, weights);
         if (session_.evaluations) session_.retry([&] { session_.evaluations->row(row); });
     }
     session_.request.info(fmt::format("step {:>6}  validation {}, {}", step,

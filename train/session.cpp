@@ -12,6 +12,7 @@
 #include "runtime/cuda.h"
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
+#include "train/evaluations.h"
 #include "train/progress_bar.h"
 #include "train/run_plan.h"
 #include "train/tune.h"
@@ -210,7 +211,7 @@ void Session::open_files() {
             link(folder.latest(), progress.step);
     }
     log->open(folder, progress.step, lock_);
-    evaluations.emplace(folder.evaluations(), "step,split,bpd,stderr,images,weights", progress.step, &lock_);
+    evaluations.emplace(folder.evaluations(), kEvaluationColumns, progress.step, &lock_);
     if (options.audit_every > 0) audits.emplace(folder.audits(), kAuditColumns, progress.step, &lock_);
 }
 
