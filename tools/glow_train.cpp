@@ -91,32 +91,19 @@ void plan_or_run(CommandLine& command, const TrainingRequest& request) {
     }
     const RunResult result = run_training(request);
     if (!request.processes->is_root()) return;  // mpirun reports the status of any rank
-    const bool unfinished =
-        result.ended == "signal" || (result.ended == "max-minutes" && request.requeue_max_minutes);
+    const bool unfinished = result.ended == RunEnd::signal ||
+                            (result.ended == RunEnd::max_minutes && request.requeue_max_minutes);
     if (unfinished) command.set_exit_status(request.requeue_exit);
-    nlohmann::ordered_json json = {
-        {"ended", result.ended},           {"step", result.progress.step},
-        {"epoch", result.progress.epoch},  {"images_seen", result.progress.images_seen},
-        {"bpd", result.bits_per_dim},      {"planned_bytes", result.planned_bytes},
-        {"peak_bytes", result.peak_bytes}, {"process_growth_bytes", result.process_growth_bytes},
-        {"checkpoint", result.checkpoint}, {"rollbacks", result.rollbacks},
-        {"lr_scale", result.lr_scale}};
     std::string text =
         fmt::format("ended by {} at step {}; memory: {} planned, {} at the peak, process grew by {}\n",
-                    result.ended, result.progress.step, format_bytes(result.planned_bytes),
+                    to_string(result.ended), result.progress.step, format_bytes(result.planned_bytes),
                     format_bytes(result.peak_bytes), format_bytes(result.process_growth_bytes));
-    if (result.valid_ema) {
-        json["valid_bpd_ema"] = result.valid_ema->value;
-        json["valid_bpd_raw"] = result.valid_raw->value;
-        json["valid_stderr_ema"] = or_null(result.valid_ema->error());
-        json["valid_stderr_raw"] = or_null(result.valid_raw->error());
-        json["valid_images"] = result.valid_ema->count;
+    if (result.valid_ema)
         text += fmt::format("validation {}\n", validation_text(*result.valid_ema, *result.valid_raw));
-    }
     if (unfinished)
         command.info("the run is not finished (exit status {}): --resume auto continues it",
                      request.requeue_exit);
-    command.result(text + result.checkpoint, json);
+    command.result(text + result.checkpoint, to_json(result));
 }
 
 void train(CommandLine& command, TrainingRequest& request) {
@@ -134,9 +121,7 @@ void train(CommandLine& command, TrainingRequest& request) {
     request.warn = [&command, &processes](const std::string& line) {
         if (processes->is_root()) command.warn("{}", line);
     };
-    for (const std::string& note : {request.mistaken_out, request.moved_data})
-        if (!note.empty()) request.info(note);
-    if (!request.unused_preset.empty()) request.warn(request.unused_preset);
+    print_notes(request, request.info);
     request.answer_signals = !command.quiet() && processes->is_root();
     request.terminal = request.answer_signals && isatty(STDERR_FILENO);
     run_on_all(command, *processes, [&] { plan_or_run(command, request); });

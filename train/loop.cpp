@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "inference/message_text.h"
@@ -41,7 +42,9 @@ RunResult TrainingLoop::run() {
     for (bool done = false; !done;) {
         try {
             validate_interrupted_step();
-            while ((result_.ended = limit_reached()).empty()) step_and_log();
+            std::optional<RunEnd> end;
+            while (!(end = limit_reached())) step_and_log();
+            result_.ended = *end;
             finish();
             done = true;
         } catch (const StepFailure& failure) {
@@ -131,17 +134,17 @@ bool TrainingLoop::stop_requested() {
     return session_.processes.all_reduce_max(stop ? 1 : 0) > 0;
 }
 
-std::string TrainingLoop::limit_reached() {
+std::optional<RunEnd> TrainingLoop::limit_reached() {
     const TrainingOptions& options = session_.options;
     const TrainingProgress& progress = session_.progress;
-    if (stop_requested()) return "signal";
-    if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
-    if (options.epochs > 0 && progress.epoch >= options.epochs) return "epochs";
+    if (stop_requested()) return RunEnd::signal;
+    if (options.max_steps > 0 && progress.step >= options.max_steps) return RunEnd::max_steps;
+    if (options.epochs > 0 && progress.epoch >= options.epochs) return RunEnd::epochs;
     if (options.max_minutes > 0) {
         const double earlier = counts_minutes_of_whole_run(options, session_.schedule) ? 0 : minutes_before_;
-        if (minutes() - earlier >= options.max_minutes) return "max-minutes";
+        if (minutes() - earlier >= options.max_minutes) return RunEnd::max_minutes;
     }
-    return "";
+    return {};
 }
 
 void TrainingLoop::evaluate(const std::function<bool()>& stop) {
@@ -222,7 +225,7 @@ void TrainingLoop::finish() {
         throw Error(fmt::format(
             "the run ends at step {}, but its checkpoint cannot be written: {}", session_.progress.step,
             session_.processes.is_root() ? session_.retry.last_error() : "see the message of rank 0"));
-    if (result_.ended != "signal") {
+    if (result_.ended != RunEnd::signal) {
         evaluate();
         draw_samples();
     }
@@ -233,11 +236,6 @@ void TrainingLoop::finish() {
     // Keep every process alive until root has written everything: if another process ends early, for example
     // by a second signal, root is terminated too.
     session_.processes.barrier();
-}
-
-RunResult run_training(const RunRequest& request) {
-    Session session(request, Session::Mode::train);
-    return TrainingLoop(session).run();
 }
 
 }  // namespace glow

@@ -3,9 +3,11 @@
 
 #include <functional>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
+#include "kernels/enum_names.h"
 #include "train/step.h"
 
 namespace glow {
@@ -44,9 +46,19 @@ struct RunRequest {
     std::function<double()> minutes;
 };
 
+enum class RunEnd { max_steps, max_minutes, epochs, signal };
+template <>
+struct EnumNames<RunEnd> {
+    static constexpr const char* what = "end";
+    static constexpr EnumName<RunEnd> values[] = {{RunEnd::max_steps, "max-steps"},
+                                                  {RunEnd::max_minutes, "max-minutes"},
+                                                  {RunEnd::epochs, "epochs"},
+                                                  {RunEnd::signal, "signal"}};
+};
+
 struct RunResult {
     Progress progress;
-    std::string ended;  // reason: "max-steps", "max-minutes", "epochs", "signal"
+    RunEnd ended = RunEnd::signal;
     double bits_per_dim = std::numeric_limits<double>::quiet_NaN();  // of the last step, if any ran
     std::optional<Mean> valid_ema, valid_raw;                        // at the end, if the data set has /valid
     std::size_t planned_bytes = 0, peak_bytes = 0, process_growth_bytes = 0;
@@ -54,6 +66,8 @@ struct RunResult {
     index_t rollbacks = 0;
     double lr_scale = 1;  // remaining learning-rate factor
 };
+// As glow_train --json prints it (docs/formats.md).
+nlohmann::ordered_json to_json(const RunResult& result);
 
 // A failed step (train/recovery.h) rolls the run back to its last checkpoint, with a lower learning rate and
 // a report in the folder; throws Error after options.rollbacks consecutive ones. Failed writes are reported

@@ -272,7 +272,7 @@ TEST(DistributedTrainer, AllRanksStopDuringValidation) {
             return validates && ++asked >= 2 && g_processes->rank() == g_processes->size() - 1;
         };
         const RunResult stopped = run_training(request);
-        EXPECT_EQ(stopped.ended, "signal");
+        EXPECT_EQ(stopped.ended, RunEnd::signal);
         EXPECT_EQ(stopped.progress.step, 2);
         EXPECT_FALSE(stopped.valid_ema);
         request.resume = true;

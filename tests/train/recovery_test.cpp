@@ -116,7 +116,7 @@ TEST_F(Recovery, RecoversFromFault) {
     faulty.before_step = once(7, poison(name, kNaN));
     const RunResult result = run_training(faulty);
     EXPECT_EQ(result.rollbacks, 1);
-    EXPECT_EQ(result.ended, "max-steps");
+    EXPECT_EQ(result.ended, RunEnd::max_steps);
     expect_the_good_run("run");
 
     ASSERT_EQ(warnings.size(), 1u);
@@ -464,7 +464,7 @@ TEST_F(Recovery, StopsDuringValidationAndSampling) {
         };
         run.stop = [=] { return *asked >= 0 && ++*asked >= 5; };
         const RunResult result = run_training(run);
-        EXPECT_EQ(result.ended, "signal");
+        EXPECT_EQ(result.ended, RunEnd::signal);
         EXPECT_EQ(*asked, 6);  // once more before the next step
         EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, 3);
         EXPECT_EQ(rows(out + "/eval.csv").size(), 1u);
