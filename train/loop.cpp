@@ -22,8 +22,9 @@ constexpr index_t kCompareEvery = 1000;
 
 }  // namespace
 
-TrainingLoop::TrainingLoop(Session& session)
+TrainingLoop::TrainingLoop(Session& session, RunHooks hooks)
     : session_(session),
+      hooks_(std::move(hooks)),
       batches_(session.backend->exec(), session.request.device, (*session.memory)[Category::state],
                session.options.model, session.options.batch,
                session.processes.slice(session.options.batch).count,
@@ -106,7 +107,7 @@ StepResult TrainingLoop::step() {
     TrainingProgress& progress = session_.progress;
     const TrainingOptions& options = session_.options;
     step_ = progress.step + 1;
-    if (session_.request.before_step) session_.request.before_step(step_, *session_.trainer);
+    if (hooks_.before_step) hooks_.before_step(step_, *session_.trainer);
     const Batch& batch = next_batch();
     const Limits limits = limits_of(progress.history, options);
     const StepTime time{step_, progress.history.lr_scale, minutes()};
@@ -123,8 +124,7 @@ StepResult TrainingLoop::step() {
 }
 
 double TrainingLoop::minutes() {
-    const auto& hook = session_.request.minutes;
-    double minutes = minutes_before_ + (hook ? hook() : session_.log->minutes());
+    double minutes = minutes_before_ + (hooks_.minutes ? hooks_.minutes() : session_.log->minutes());
     if (session_.options.max_minutes > 0) session_.processes.broadcast(sizeof(minutes), &minutes);
     return minutes;
 }

@@ -14,7 +14,7 @@ namespace glow {
 
 class TrainingLoop {
   public:
-    explicit TrainingLoop(Session& session);
+    explicit TrainingLoop(Session& session, RunHooks hooks = {});
 
     RunResult run();
     // The next batch. If it cannot be read, saves a checkpoint before throwing, when possible.
@@ -43,6 +43,7 @@ class TrainingLoop {
     void finish();
 
     Session& session_;
+    const RunHooks hooks_;
     BatchPrefetcher batches_;
     Recovery recovery_;
     Timer evaluate_timer_, sample_timer_, save_timer_;

@@ -24,9 +24,9 @@ nlohmann::ordered_json to_json(const RunResult& result) {
     return json;
 }
 
-RunResult run_training(const RunRequest& request) {
+RunResult run_training(const RunRequest& request, const RunHooks& hooks) {
     Session session(request, Session::Mode::train);
-    return TrainingLoop(session).run();
+    return TrainingLoop(session, hooks).run();
 }
 
 }  // namespace glow

@@ -40,9 +40,13 @@ struct RunRequest {
     // With several processes, all make the same request; nullptr: only this process. Root reads and writes
     // the run's folder and should print the messages.
     Communicator* processes = nullptr;
-    // Test hook, called before every step on every process.
+};
+
+// For tests, which inject faults and replace the clock.
+struct RunHooks {
+    // Called before every step on every process.
     std::function<void(index_t step, Trainer& trainer)> before_step;
-    // Test hook: minutes of training in this process; empty: the real clock.
+    // Minutes of training in this process; empty: the real clock.
     std::function<double()> minutes;
 };
 
@@ -72,6 +76,6 @@ nlohmann::ordered_json to_json(const RunResult& result);
 // A failed step (train/recovery.h) rolls the run back to its last checkpoint, with a lower learning rate and
 // a report in the folder; throws Error after options.rollbacks consecutive ones. Failed writes are reported
 // and retried at the next checkpoint; throws Error if they still fail at the end.
-RunResult run_training(const RunRequest& request);
+RunResult run_training(const RunRequest& request, const RunHooks& hooks = {});
 
 }  // namespace glow

@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "data/dataset.h"
+#include "tests/train/hooked_run.h"
 #include "tests/train/training.h"
-#include "train/run.h"
 
 namespace glow {
 namespace {
@@ -211,7 +211,7 @@ TEST(DistributedTrainer, AllRanksRollBack) {
         writer.commit();
     }
     g_processes->barrier();
-    RunRequest request;
+    HookedRun request;
     request.options = small_options(8, 8, 3, 2, 2, 8);
     request.options.data = (folder / "d.h5").string();
     request.options.out = (folder / "run").string();
@@ -221,7 +221,7 @@ TEST(DistributedTrainer, AllRanksRollBack) {
     request.options.checkpoint_every = {3, false};
     request.options.rollback_lr = 0.5;
     request.processes = g_processes;
-    request.before_step = [done = false](index_t t, Trainer& trainer) mutable {
+    request.hooks.before_step = [done = false](index_t t, Trainer& trainer) mutable {
         if (t != 8 || std::exchange(done, true)) return;
         for (const Tensor& tensor : trainer.glow().parameters().tensors())  // exp(900) overflows
             if (tensor.name == "level0/split/logs") trainer.weights().params[tensor.offset] = 300;
@@ -255,7 +255,7 @@ TEST(DistributedTrainer, AllRanksStopDuringValidation) {
     }
     g_processes->barrier();
     for (const index_t batch : {3, 8}) {
-        RunRequest request;
+        HookedRun request;
         request.options = small_options(8, 8, 3, 2, 2, 8);
         request.options.data = (folder / "d.h5").string();
         request.options.out = (folder / ("run" + std::to_string(batch))).string();
@@ -267,7 +267,7 @@ TEST(DistributedTrainer, AllRanksStopDuringValidation) {
         request.processes = g_processes;
         bool validates = false;
         int asked = 0;
-        request.before_step = [&](index_t t, Trainer&) { validates = t == 2; };
+        request.hooks.before_step = [&](index_t t, Trainer&) { validates = t == 2; };
         request.stop = [&] {
             return validates && ++asked >= 2 && g_processes->rank() == g_processes->size() - 1;
         };
