@@ -171,7 +171,8 @@ void TrainingLoop::evaluate(const std::function<bool()>& stop) {
     if (!(done.valid_ema->value < done.best_bits_per_dim) || !save()) return;
     done.best_bits_per_dim = done.valid_ema->value;
     const ScopedTimeout timeout("linking a checkpoint");
-    if (session_.processes.is_root()) session_.retry([&] { session_.link(session_.folder.best(), step); });
+    if (session_.processes.is_root())
+        session_.retry([&] { session_.checkpoints.link(session_.folder.best(), step); });
 }
 
 // The sheet is compressed and written by a background thread during later steps. If no thread can be started,
