@@ -22,7 +22,7 @@ struct Shared {
         : options(options),
           backend(Device::cpu, 1, 0, g_processes),
           plan(memory_plan(options, options.init_batch, backend)),
-          memory(Device::cpu, Training::capacity(plan)),
+          memory(Device::cpu, capacity_of(plan, Device::cpu)),
           trainer(options, backend, memory) {}
     std::vector<float> copy(const float* values) {
         return {values, values + trainer.glow().parameters().size()};
