@@ -84,11 +84,11 @@ Audit Auditor::operator()(Flow& flow, real* dh, const MemoryPolicy& policy) {
     const double dlogp = -1.0 / (model.nats_per_bit_dim() * static_cast<double>(flow.N));
     const double dbits_y = model.weight_y / static_cast<double>(flow.N);
     Gradient gradient{dh, dlogp, dbits_y}, exact_gradient{dh_, dlogp, dbits_y};
-    const auto backward = [&](const ParameterBlock& block, Flow& at, Gradient& beside,
+    const auto backward = [&](const ParameterBlock& block, Flow& state, Gradient& state_gradient,
                               const SavedActivations& saved, float* to) {
         fill(exec, block.count, 0.0f, to);
-        beside.parameters = {to, block.offset};
-        glow_.backward(context_, at, beside, saved, block);
+        state_gradient.parameters = {to, block.offset};
+        glow_.backward(context_, state, state_gradient, saved, block);
         return downloaded(exec, block.count, to);
     };
     Audit audit;

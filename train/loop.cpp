@@ -58,8 +58,8 @@ RunResult TrainingLoop::run() {
     result_.progress = session_.progress;
     result_.lr_scale = session_.progress.history.lr_scale;
     result_.rollbacks = recovery_.rollbacks();
-    result_.valid_ema = session_.done.valid_ema;
-    result_.valid_raw = session_.done.valid_raw;
+    result_.valid_ema = session_.completed.valid_ema;
+    result_.valid_raw = session_.completed.valid_raw;
     result_.planned_bytes = total(session_.plan.bytes);
     result_.peak_bytes = total(session_.memory->peak());
     result_.process_growth_bytes = session_.memory_growth();
@@ -69,7 +69,7 @@ RunResult TrainingLoop::run() {
 
 void TrainingLoop::validate_interrupted_step() {
     const index_t step = session_.progress.step;
-    if (step == 0 || session_.done.saved != step) return;
+    if (step == 0 || session_.completed.saved != step) return;
     if (session_.root_decides<1>({evaluate_timer_.due(step)})[0])
         evaluate([this] { return stop_requested(); });
 }
@@ -148,28 +148,28 @@ std::optional<RunEnd> TrainingLoop::limit_reached() {
 }
 
 void TrainingLoop::evaluate(const std::function<bool()>& stop) {
-    Session::Done& done = session_.done;
+    Session::CompletedWork& completed = session_.completed;
     const index_t step = session_.progress.step;
-    if (!session_.valid || done.evaluated == step) return;
+    if (!session_.valid || completed.evaluated == step) return;
     session_.log->doing("validation");
     const auto mean_of_weights = [&](bool ema) {
         return mean_bits_per_dim(*session_.trainer, *session_.valid, session_.options.seed, ema, stop);
     };
     const std::optional<Mean> raw = mean_of_weights(false), averaged = raw ? mean_of_weights(true) : raw;
     if (!averaged) return;
-    done.evaluated = step;
-    done.valid_raw = raw;
-    done.valid_ema = averaged;
+    completed.evaluated = step;
+    completed.valid_raw = raw;
+    completed.valid_ema = averaged;
     for (const auto& [mean, weights] : {std::pair{*raw, "raw"}, {*averaged, "ema"}}) {
         const ScopedTimeout timeout("writing eval.csv");
         const std::string row = evaluation_row(step, mean, weights);
         if (session_.evaluations) session_.retry([&] { session_.evaluations->row(row); });
     }
     session_.request.info(fmt::format("step {:>6}  validation {}, {}", step,
-                                      validation_text(*done.valid_ema, *done.valid_raw),
+                                      validation_text(*completed.valid_ema, *completed.valid_raw),
                                       counted(session_.valid->N(), "image")));
-    if (!(done.valid_ema->value < done.best_bits_per_dim) || !save()) return;
-    done.best_bits_per_dim = done.valid_ema->value;
+    if (!(completed.valid_ema->value < completed.best_bits_per_dim) || !save()) return;
+    completed.best_bits_per_dim = completed.valid_ema->value;
     const ScopedTimeout timeout("linking a checkpoint");
     if (session_.processes.is_root())
         session_.retry([&] { session_.checkpoints.link(session_.folder.best(), step); });
@@ -203,7 +203,7 @@ void TrainingLoop::wait_for_samples() {
 }
 
 bool TrainingLoop::save() {
-    if (session_.done.saved == session_.progress.step) return true;
+    if (session_.completed.saved == session_.progress.step) return true;
     session_.trainer->check_usable();
     session_.trainer->check_replicas_equal();
     wait_for_samples();  // saving deletes stale temporary files, and would delete that of the sheet

@@ -194,11 +194,11 @@ void Session::restore_done(bool saved) {
         }
     }
     processes.broadcast(sizeof(known), &known);
-    done.saved = known.saved ? progress.step : -1;
-    done.best_bits_per_dim = known.evaluated.best_bits_per_dim;
-    done.valid_raw = known.evaluated.raw;
-    done.valid_ema = known.evaluated.ema;
-    done.evaluated = done.valid_ema && done.valid_raw ? progress.step : -1;
+    completed.saved = known.saved ? progress.step : -1;
+    completed.best_bits_per_dim = known.evaluated.best_bits_per_dim;
+    completed.valid_raw = known.evaluated.raw;
+    completed.valid_ema = known.evaluated.ema;
+    completed.evaluated = completed.valid_ema && completed.valid_raw ? progress.step : -1;
 }
 
 bool Session::save() {
@@ -208,7 +208,7 @@ bool Session::save() {
         saved = retry([&] { write_checkpoint(); });
     }
     saved = root_decides<1>({saved})[0];
-    if (saved) done.saved = progress.step;
+    if (saved) completed.saved = progress.step;
     return saved;
 }
 
@@ -222,7 +222,7 @@ void Session::write_checkpoint() {
     config["data_set"] = data_;
     checkpoints.write(
         {std::move(config), progress, trainer->glow().parameters(), trainer->weights(), backend->exec()},
-        to_toml(configured_), options.keep, done.saved >= 0 ? done.saved : beginning_.step);
+        to_toml(configured_), options.keep, completed.saved >= 0 ? completed.saved : beginning_.step);
 }
 
 void Session::save_more_states(index_t anchor_every) {

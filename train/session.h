@@ -37,11 +37,11 @@ class Session {
     void save_more_states(index_t anchor_every);
 
     // Completed work at progress.step: its checkpoint and evaluations; also the best evaluation so far.
-    struct Done {
+    struct CompletedWork {
         index_t saved = -1, evaluated = -1;                                  // steps
         double best_bits_per_dim = std::numeric_limits<double>::infinity();  // of EMA weights
         std::optional<Mean> valid_ema, valid_raw;
-    } done;
+    } completed;
     // saved: whether a checkpoint of progress.step exists (decided by root).
     void restore_done(bool saved);
 
