@@ -190,24 +190,56 @@ void Glow::encode(const Context& context, Flow& flow) {
     top_->encode(context, flow);
 }
 
-// to_eps: convert the latents of splits to standard normal.
-void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps) {
-    const bool with_logdets = !context.exec.tuned_for_gpu();
+void Glow::forward(const Context& context, Flow& flow, LayerObserver& observer) {
+    const Trace trace("forward");
+    if (flow.minus_log_q != nullptr) dequantizer_->add_logdets(context, flow.N, flow.minus_log_q);
+    transform_levels(context, flow, nullptr, false, &observer);
+}
+
+std::vector<std::string> Glow::observed_layers() const {
+    std::vector<std::string> layers;
+    for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
+        const std::string name = block->name(config_.levels);
+        if (block->step < 0) {
+            layers.push_back(name);
+        } else {
+            layers.push_back(name + "/mixing");
+            layers.push_back(name + "/coupling");
+        }
+    }
+    return layers;
+}
+
+// to_eps: convert the latents of splits to standard normal. With an observer, the log-determinants are added
+// layer by layer.
+void Glow::transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps,
+                            LayerObserver* observer) {
+    const bool with_logdets = observer != nullptr || !context.exec.tuned_for_gpu();
+    const std::vector<std::string> layers =
+        observer != nullptr ? observed_layers() : std::vector<std::string>();
+    auto observe = [&, layer = layers.begin()]() mutable {
+        if (observer != nullptr) observer->after(*layer++, flow);
+    };
     start_logdet(context, flow);
     fill(context.exec, flow.N, 0.0, flow.prior);
+    if (dequantizer_) observe();
     for_each_layer([&](Level& level) { level.squeeze.forward(context, flow); },
                    [&](Level&, Step& step, index_t l, index_t k) {
                        const Trace step_trace(step.name);
                        const SavedActivations::Step* const saved_step = save(context, saved, l, k, flow);
                        step.mixing.forward(context, flow, with_logdets);
+                       observe();
                        step.coupling.forward(context, flow,
                                              saved_step != nullptr ? saved_step->saved_maps() : nullptr);
+                       observe();
                    },
                    [&](Level& level) {
                        level.split->forward(context, flow);
                        if (to_eps) level.split->encode(context, flow);
+                       observe();
                    });
     top_->forward(context, flow);
+    observe();
     if (classifier_) classifier_->forward(context, flow);
 }
 

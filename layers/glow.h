@@ -53,6 +53,15 @@ class GradientHook {
     virtual void complete(const ParameterBlock& block) = 0;
 };
 
+// Sees the flow after the dequantizer, if there is one, and after every layer of forward. layer:
+// "dequantizer", "level0/step1/mixing" (with its actnorm), "level0/step1/coupling", "level0/split" or
+// "prior/top".
+class LayerObserver {
+  public:
+    virtual ~LayerObserver() = default;
+    virtual void after(const std::string& layer, const Flow& flow) = 0;
+};
+
 class Glow {
   public:
     // Throws InputError for an inconsistent config.
@@ -125,6 +134,10 @@ class Glow {
         transform(context, flow, saved);
         add_logdets(context, flow);
     }
+    // The same, observed: flow.logdet is complete after every layer, also on a GPU.
+    void forward(const Context& context, Flow& flow, LayerObserver& observer);
+    // The layers that an observer sees, in their order.
+    std::vector<std::string> observed_layers() const;
     // The two halves of forward(). On a GPU, transform() does not need log|det W|; add_logdets() adds the
     // log-determinants of all mixings, including the dequantizer's. On a CPU transform() does all the work.
     void transform(const Context& context, Flow& flow, SavedActivations* saved = nullptr);
@@ -204,7 +217,8 @@ class Glow {
 
   private:
     static void start_logdet(const Context& context, Flow& flow);
-    void transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps);
+    void transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps,
+                          LayerObserver* observer = nullptr);
     void invert_levels(const Context& context, Flow& flow, bool from_eps);
     const SavedActivations::Step* save(const Context& context, SavedActivations* saved, index_t l, index_t k,
                                        const Flow& flow);

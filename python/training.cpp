@@ -13,19 +13,6 @@
 namespace glow {
 namespace {
 
-std::string to_text(const RunResult& result) {
-    nlohmann::ordered_json json = {
-        {"ended", result.ended},          {"step", result.progress.step},
-        {"epoch", result.progress.epoch}, {"images_seen", result.progress.images_seen},
-        {"bpd", result.bits_per_dim},     {"checkpoint", result.checkpoint},
-        {"rollbacks", result.rollbacks}};
-    if (result.valid_ema) {
-        json["valid_bpd_ema"] = result.valid_ema->value;
-        json["valid_bpd_raw"] = result.valid_raw->value;
-    }
-    return json.dump();
-}
-
 // Gives this thread a decimal point: CLI11 parses numbers with the C library, and the calling program's
 // locale may use a comma.
 class DecimalPoint {
@@ -80,9 +67,7 @@ Training::Training(std::vector<std::string> arguments)
         const std::lock_guard lock(mutex_);
         return stopping_;
     };
-    if (!request_->mistaken_out.empty()) request_->warn(request_->mistaken_out);
-    if (!request_->moved_data.empty()) request_->info(request_->moved_data);
-    if (!request_->unused_preset.empty()) request_->warn(request_->unused_preset);
+    print_notes(*request_, request_->warn);  // messages are not shown by default
     thread_ = thread_without_signals([this] { run(); });
 }
 
@@ -99,7 +84,7 @@ void Training::run() {
     const SignalsLeftToCaller python_handles_signals;
     std::exception_ptr failure;
     try {
-        push({"end", to_text(run_training(*request_)), ""});
+        push({"end", to_json(run_training(*request_)).dump(), ""});
     } catch (...) {
         failure = std::current_exception();
     }

@@ -70,10 +70,10 @@ void download_cifar10(const std::filesystem::path& folder, bool quiet) {
         const auto archive = work / "archive.tar.gz";
         fetch(archive, quiet);
         verify(archive);
-        std::vector<std::string> words = {"tar", "-xzf",        archive.string(),
-                                          "-C",  work.string(), "--no-same-owner"};
-        for (const char* name : kFiles) words.push_back(std::string(kFolderInArchive) + name);
-        const int unpacked = run_program(words);
+        std::vector<std::string> argv = {"tar", "-xzf",        archive.string(),
+                                         "-C",  work.string(), "--no-same-owner"};
+        for (const char* name : kFiles) argv.push_back(std::string(kFolderInArchive) + name);
+        const int unpacked = run_program(argv);
         if (unpacked == kProgramNotFound)
             throw Error("--download needs tar to unpack the archive, but found none");
         if (unpacked != 0)

@@ -195,7 +195,7 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     std::vector<std::string> skipped;
     {
         glow::ProgressLine line(command, "images");
-        const auto tell = [&] {
+        const auto report_skipped = [&] {
             for (std::string& problem : source.take_skipped()) {
                 line.clear();
                 command.warn("skipped: {}", problem);
@@ -204,11 +204,11 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
         };
         try {
             glow::write_dataset(options.output, source, options.split, [&](index_t done, index_t all) {
-                tell();
+                report_skipped();
                 line.show(done, all);
             });
         } catch (...) {
-            tell();
+            report_skipped();
             throw;
         }
     }

@@ -214,12 +214,12 @@ struct ChildResult {
     int status;
 };
 ChildResult run_in_child(const std::vector<std::string>& arguments, const Point& p) {
-    std::vector<std::string> words = arguments;
-    words[0] = std::filesystem::read_symlink("/proc/self/exe").string();
-    words.push_back("--point");
-    words.push_back(nlohmann::json{p.mode, p.levels, p.depth, p.size, p.batch}.dump());
+    std::vector<std::string> argv = arguments;
+    argv[0] = std::filesystem::read_symlink("/proc/self/exe").string();
+    argv.push_back("--point");
+    argv.push_back(nlohmann::json{p.mode, p.levels, p.depth, p.size, p.batch}.dump());
     std::string text;
-    const int status = run_program(words, &text);
+    const int status = run_program(argv, &text);
     return {text.substr(0, text.find('\n')), status <= 127 ? status : 1};
 }
 
@@ -274,16 +274,16 @@ std::vector<Point> points(const CommandLine& command, const Request& request, co
 // GiB at K 16.
 void apply_figure(Request& request, const CLI::App& app) {
     if (!request.figure) return;
-    const auto free = [&app](const char* option) { return app.get_option(option)->count() == 0; };
-    if (free("--modes"))
+    const auto is_default = [&app](const char* option) { return app.get_option(option)->count() == 0; };
+    if (is_default("--modes"))
         request.modes = {"reconstruct:1", fmt::format("reconstruct:{}", request.batches[0]), "checkpoint",
                          "store"};
     if (*request.figure == Axis::depth) {
-        if (free("--depths")) request.depths = {4, 8, 16, 32, 48, 64, 80};
-        if (free("--sizes")) request.sizes = {256};
+        if (is_default("--depths")) request.depths = {4, 8, 16, 32, 48, 64, 80};
+        if (is_default("--sizes")) request.sizes = {256};
     } else {
-        if (free("--depths")) request.depths = {16};
-        if (free("--sizes")) request.sizes = {64, 128, 256, 480, 512, 1024};
+        if (is_default("--depths")) request.depths = {16};
+        if (is_default("--sizes")) request.sizes = {64, 128, 256, 480, 512, 1024};
     }
 }
 
@@ -303,10 +303,10 @@ std::filesystem::path plot_script() {
 // Runs plot_memory.py; `more`: "--check" only checks that it can draw.
 void plot(const Request& request, const std::vector<std::string>& more = {}) {
     const char* const python = std::getenv("GLOW_PYTHON");
-    std::vector<std::string> words = {python != nullptr ? python : "python3", plot_script().string(),
-                                      request.csv, "-o", request.plot};
-    words.insert(words.end(), more.begin(), more.end());
-    const int status = run_program(words);
+    std::vector<std::string> argv = {python != nullptr ? python : "python3", plot_script().string(),
+                                     request.csv, "-o", request.plot};
+    argv.insert(argv.end(), more.begin(), more.end());
+    const int status = run_program(argv);
     if (status == 2) throw InputError("--plot: nothing can be drawn (see plot_memory.py's message above)");
     if (status != 0)
         throw Error(

@@ -10,6 +10,7 @@
 #include "tools/config_file.h"
 #include "tools/numbers.h"
 #include "tools/training_request.h"
+#include "train/estimate.h"
 #include "train/memory_plan.h"
 #include "train/presets.h"
 #include "train/run.h"
@@ -23,7 +24,7 @@ using namespace glow;
 
 constexpr double kReportedSpeedup = 1.05;  // smallest speedup of --memory store that --estimate reports
 
-void estimate(const CommandLine& command, const TrainingRequest& request) {
+void print_estimate(const CommandLine& command, const TrainingRequest& request) {
     const Estimate r = estimate_run(request);
     if (!request.processes->is_root()) return;
     nlohmann::ordered_json json = {{"planned_bytes", total(r.plan.bytes)},
@@ -66,61 +67,47 @@ void estimate(const CommandLine& command, const TrainingRequest& request) {
     command.result(text, json);
 }
 
-void plan_or_run(CommandLine& command, const TrainingRequest& request) {
-    if (request.estimate) return estimate(command, request);
-    if (request.plan) {
-        const PlannedRun planned = plan_run(request);
-        const MemoryPlan& plan = planned.plan;
-        nlohmann::ordered_json bytes;
-        for (int i = 0; i < kCategories; ++i) bytes[std::string(kCategoryNames[i])] = plan.bytes[i];
-        bytes["total"] = total(plan.bytes);
-        bytes["stored_if_drift"] = plan.fallback_stored;
-        bytes["network_units"] = plan.network_units;
-        bytes["kept_maps"] = plan.policy.last_maps;
-        bytes["processes"] = planned.group.size;
-        bytes["processes_per_host"] = planned.group.local_size;
-        bytes["machine"] = planned.limit.bytes;
-        bytes["fits"] = planned.problem.empty();
-        bytes["micro_batch"] = planned.options.micro_batch;
-        bytes["act_budget"] = planned.options.act_budget;
-        bytes["largest_batch"] = planned.largest_batch;
-        bytes["largest_depth"] = planned.largest_depth;
-        if (planned.store) bytes["store_more_bytes"] = planned.store->more_bytes;
-        if (request.processes->is_root()) command.result(describe(planned), bytes);
-        if (!planned.problem.empty()) throw InputError(planned.problem);
-        return;
-    }
+void print_plan(const CommandLine& command, const TrainingRequest& request) {
+    const PlannedRun planned = plan_run(request);
+    const MemoryPlan& plan = planned.plan;
+    nlohmann::ordered_json bytes;
+    for (int i = 0; i < kCategories; ++i) bytes[std::string(kCategoryNames[i])] = plan.bytes[i];
+    bytes["total"] = total(plan.bytes);
+    bytes["stored_if_drift"] = plan.fallback_stored;
+    bytes["network_units"] = plan.network_units;
+    bytes["kept_maps"] = plan.policy.last_maps;
+    bytes["processes"] = planned.group.size;
+    bytes["processes_per_host"] = planned.group.local_size;
+    bytes["machine"] = planned.limit.bytes;
+    bytes["fits"] = planned.problem.empty();
+    bytes["micro_batch"] = planned.options.micro_batch;
+    bytes["act_budget"] = planned.options.act_budget;
+    bytes["largest_batch"] = planned.largest_batch;
+    bytes["largest_depth"] = planned.largest_depth;
+    if (planned.store) bytes["store_more_bytes"] = planned.store->more_bytes;
+    if (request.processes->is_root()) command.result(describe(planned), bytes);
+    if (!planned.problem.empty()) throw InputError(planned.problem);
+}
+
+void train(CommandLine& command, const TrainingRequest& request) {
     const RunResult result = run_training(request);
     if (!request.processes->is_root()) return;  // mpirun reports the status of any rank
-    const bool unfinished =
-        result.ended == "signal" || (result.ended == "max-minutes" && request.requeue_max_minutes);
+    const bool unfinished = result.ended == RunEnd::signal ||
+                            (result.ended == RunEnd::max_minutes && request.requeue_max_minutes);
     if (unfinished) command.set_exit_status(request.requeue_exit);
-    nlohmann::ordered_json json = {
-        {"ended", result.ended},           {"step", result.progress.step},
-        {"epoch", result.progress.epoch},  {"images_seen", result.progress.images_seen},
-        {"bpd", result.bits_per_dim},      {"planned_bytes", result.planned_bytes},
-        {"peak_bytes", result.peak_bytes}, {"process_growth_bytes", result.process_growth_bytes},
-        {"checkpoint", result.checkpoint}, {"rollbacks", result.rollbacks},
-        {"lr_scale", result.lr_scale}};
     std::string text =
         fmt::format("ended by {} at step {}; memory: {} planned, {} at the peak, process grew by {}\n",
-                    result.ended, result.progress.step, format_bytes(result.planned_bytes),
+                    to_string(result.ended), result.progress.step, format_bytes(result.planned_bytes),
                     format_bytes(result.peak_bytes), format_bytes(result.process_growth_bytes));
-    if (result.valid_ema) {
-        json["valid_bpd_ema"] = result.valid_ema->value;
-        json["valid_bpd_raw"] = result.valid_raw->value;
-        json["valid_stderr_ema"] = or_null(result.valid_ema->error());
-        json["valid_stderr_raw"] = or_null(result.valid_raw->error());
-        json["valid_images"] = result.valid_ema->count;
+    if (result.valid_ema)
         text += fmt::format("validation {}\n", validation_text(*result.valid_ema, *result.valid_raw));
-    }
     if (unfinished)
         command.info("the run is not finished (exit status {}): --resume auto continues it",
                      request.requeue_exit);
-    command.result(text + result.checkpoint, json);
+    command.result(text + result.checkpoint, to_json(result));
 }
 
-void train(CommandLine& command, TrainingRequest& request) {
+void run(CommandLine& command, TrainingRequest& request) {
     complete_request(command, request);
     if (request.print_config) {
         command.result(to_toml(request.options), to_json(request.options));
@@ -135,12 +122,17 @@ void train(CommandLine& command, TrainingRequest& request) {
     request.warn = [&command, &processes](const std::string& line) {
         if (processes->is_root()) command.warn("{}", line);
     };
-    for (const std::string& note : {request.mistaken_out, request.moved_data})
-        if (!note.empty()) request.info(note);
-    if (!request.unused_preset.empty()) request.warn(request.unused_preset);
+    print_notes(request, request.info);
     request.answer_signals = !command.quiet() && processes->is_root();
     request.terminal = request.answer_signals && isatty(STDERR_FILENO);
-    run_on_all(command, *processes, [&] { plan_or_run(command, request); });
+    run_on_all(command, *processes, [&] {
+        if (request.estimate)
+            print_estimate(command, request);
+        else if (request.plan)
+            print_plan(command, request);
+        else
+            train(command, request);
+    });
 }
 
 }  // namespace
@@ -152,7 +144,7 @@ int main(int argc, char** argv) {
         add_training_request(command, request, argc, argv);
         command.action([&command, request] {
             try {
-                train(command, *request);
+                run(command, *request);
             } catch (const InputError& error) {
                 throw InputError(with_origin(command.app(), request->origins, error.what()));
             }

@@ -13,13 +13,13 @@
 
 namespace glow {
 
-int run_program(const std::vector<std::string>& words, std::string* output) {
+int run_program(const std::vector<std::string>& argv, std::string* output) {
     std::vector<char*> arguments;
-    for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
+    for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
     arguments.push_back(nullptr);
     int ends[2] = {-1, -1};
     if (output != nullptr && pipe2(ends, O_CLOEXEC) != 0)
-        throw Error(fmt::format("cannot run {}: {}", words[0], std::strerror(errno)));
+        throw Error(fmt::format("cannot run {}: {}", argv[0], std::strerror(errno)));
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, output != nullptr ? ends[1] : STDERR_FILENO, STDOUT_FILENO);
@@ -36,11 +36,10 @@ int run_program(const std::vector<std::string>& words, std::string* output) {
         close(ends[0]);
     }
     if (failed == ENOENT) return kProgramNotFound;
-    if (failed != 0) throw Error(fmt::format("cannot run {}: {}", words[0], std::strerror(failed)));
+    if (failed != 0) throw Error(fmt::format("cannot run {}: {}", argv[0], std::strerror(failed)));
     int status = 0;
     while (waitpid(child, &status, 0) < 0) {
-        if (errno != EINTR)
-            throw Error(fmt::format("cannot wait for {}: {}", words[0], std::strerror(errno)));
+        if (errno != EINTR) throw Error(fmt::format("cannot wait for {}: {}", argv[0], std::strerror(errno)));
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

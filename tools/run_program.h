@@ -9,8 +9,8 @@ namespace glow {
 
 inline constexpr int kProgramNotFound = -1;
 
-// Runs a program, from PATH unless its name has a slash, and waits. Returns its exit code, 128 + signal, or
-// kProgramNotFound. Its standard output goes to stderr, or to `output`.
-int run_program(const std::vector<std::string>& words, std::string* output = nullptr);
+// Runs a program with arguments, from PATH unless its name has a slash, and waits. Returns its exit code, 128 +
+// signal, or kProgramNotFound. Its standard output goes to stderr, or to `output`.
+int run_program(const std::vector<std::string>& argv, std::string* output = nullptr);
 
 }  // namespace glow

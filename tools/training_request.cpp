@@ -311,4 +311,11 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
                            files_of_run(request.options.out));
 }
 
+void print_notes(const TrainingRequest& request,
+                 const std::function<void(const std::string&)>& report_mistaken) {
+    if (!request.mistaken_out.empty()) report_mistaken(request.mistaken_out);
+    if (!request.moved_data.empty()) request.info(request.moved_data);
+    if (!request.unused_preset.empty()) request.warn(request.unused_preset);
+}
+
 }  // namespace glow

@@ -1,6 +1,7 @@
 // The command line of glow_train, also for callers that build one themselves.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -34,5 +35,10 @@ void add_training_request(CommandLine& command, const std::shared_ptr<TrainingRe
 // After parsing: completes the request, and throws InputError if it cannot be run. With --print-config only
 // the options are checked.
 void complete_request(const CommandLine& command, TrainingRequest& request);
+
+// Prints the notes of a complete request by its info and warn, except that another folder may be meant: by
+// report_mistaken.
+void print_notes(const TrainingRequest& request,
+                 const std::function<void(const std::string&)>& report_mistaken);
 
 }  // namespace glow

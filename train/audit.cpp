@@ -82,11 +82,11 @@ Audit Auditor::operator()(Flow& flow, real* dh, const MemoryPolicy& policy) {
 
     const auto N = static_cast<double>(flow.N);
     Gradient gradient = mean_loss_gradient(model, N, dh), exact_gradient = mean_loss_gradient(model, N, dh_);
-    const auto backward = [&](const ParameterBlock& block, Flow& at, Gradient& beside,
+    const auto backward = [&](const ParameterBlock& block, Flow& state, Gradient& state_gradient,
                               const SavedActivations& saved, float* to) {
         fill(exec, block.count, 0.0f, to);
-        beside.parameters = {to, block.offset};
-        glow_.backward(context_, at, beside, saved, block);
+        state_gradient.parameters = {to, block.offset};
+        glow_.backward(context_, state, state_gradient, saved, block);
         return downloaded(exec, block.count, to);
     };
     Audit audit;

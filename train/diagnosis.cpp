@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string_view>
+#include <utility>
 #include <vector>
 
-#include "kernels/elementwise.h"
 #include "kernels/math.h"
 #include "runtime/device.h"
 
@@ -77,68 +78,60 @@ double largest_of(const Context& context, index_t count, const double* values) {
 
 struct Stage {
     std::string name;       // "level0/step1/coupling"
-    std::string words;      // "after level0/step1/coupling"
     double largest = 0;     // |h| after it
     bool unusable = false;  // the state, its log-determinant or density is not finite
 };
 
+std::string words_of(const std::string& layer) {
+    if (layer == "dequantizer") return "after the dequantizer";
+    constexpr std::string_view mixing = "/mixing";
+    if (!layer.ends_with(mixing)) return "after " + layer;
+    return "after the actnorm and mixing of " + layer.substr(0, layer.size() - mixing.size());
+}
+
+// Collects a stage for every layer, over all images that pass.
+class StageObserver : public LayerObserver {
+  public:
+    StageObserver(const Context& context, const Glow& glow)
+        : context_(context), values_(glow.config().dimensions()) {
+        for (std::string& layer : glow.observed_layers()) stages.push_back({std::move(layer)});
+    }
+    void begin_pass() { next_ = 0; }
+    void after(const std::string&, const Flow& flow) override {
+        Stage& stage = stages[next_++];
+        const double logdet = largest_of(context_, flow.N, flow.logdet),
+                     prior = largest_of(context_, flow.N, flow.prior);
+        stage.largest = std::max(stage.largest, largest_of(context_, flow.N * values_, flow.h));
+        stage.unusable = stage.unusable || std::isinf(logdet) || std::isinf(prior);
+    }
+
+    std::vector<Stage> stages;
+
+  private:
+    const Context& context_;
+    index_t values_;  // of an image
+    std::size_t next_ = 0;
+};
+
 // All layers of a model with the largest absolute value of the state after each, over all processes' images.
 std::vector<Stage> pass_forward(const FailureContext& failed) {
-    const Context& context = failed.context;
-    Glow& glow = failed.glow;
-    std::vector<Stage> layers;
-    std::size_t at = 0;
-    bool first = true;
-    const auto look = [&](const Flow& flow, const std::string& name, const std::string& words) {
-        if (first) layers.push_back({name, words});
-        Stage& layer = layers[at++];
-        if (flow.N == 0) return;
-        const double logdet = largest_of(context, flow.N, flow.logdet),
-                     prior = largest_of(context, flow.N, flow.prior);
-        layer.largest =
-            std::max(layer.largest, largest_of(context, flow.N * glow.config().dimensions(), flow.h));
-        layer.unusable = layer.unusable || std::isinf(logdet) || std::isinf(prior);
-    };
-    const auto pass = [&](Flow& flow) {
-        at = 0;
-        const bool runs = flow.N > 0;
-        if (runs) fill(context.exec, flow.N, 0.0, flow.logdet);
-        if (runs) fill(context.exec, flow.N, 0.0, flow.prior);
-        index_t split = 0;
-        glow.for_each_layer(
-            [&](Glow::Level& level) {
-                if (runs) level.squeeze.forward(context, flow);
-            },
-            [&](Glow::Level&, Glow::Step& step, index_t, index_t) {
-                if (runs) step.mixing.forward(context, flow);
-                look(flow, step.name + "/mixing", "after the actnorm and mixing of " + step.name);
-                if (runs) step.coupling.forward(context, flow);
-                look(flow, step.name + "/coupling", "after " + step.name + "/coupling");
-            },
-            [&](Glow::Level& level) {
-                if (runs) level.split->forward(context, flow);
-                const std::string name = fmt::format("level{}/split", split++);
-                look(flow, name, "after " + name);
-            });
-        if (runs) glow.top().forward(context, flow);
-        look(flow, "prior/top", "after prior/top");
-        first = false;
-    };
-    Flow none{};
-    pass(none);  // a process without images needs the names too
-    for (Flow flow{}; failed.next_images(flow);) pass(flow);
-
+    StageObserver observer(failed.context, failed.glow);
+    for (Flow flow{}; failed.next_images(flow);) {
+        observer.begin_pass();
+        failed.glow.forward(failed.context, flow, observer);
+    }
+    std::vector<Stage>& layers = observer.stages;
     std::vector<double> largest;
     for (const Stage& layer : layers) {
         largest.push_back(layer.largest);
         largest.push_back(layer.unusable ? 1 : 0);
     }
-    context.communicator.all_reduce_max(std::ssize(largest), largest.data());
+    failed.context.communicator.all_reduce_max(std::ssize(largest), largest.data());
     for (std::size_t i = 0; i < layers.size(); ++i) {
         layers[i].largest = largest[2 * i];
         layers[i].unusable = largest[2 * i + 1] > 0 || std::isinf(layers[i].largest);
     }
-    return layers;
+    return std::move(layers);
 }
 
 bool belongs(const Tensor& tensor, const std::string& layer) {
@@ -279,7 +272,7 @@ StepFailure diagnose_loss(const FailureContext& failed, double loss, double limi
         std::find_if(layers.begin(), layers.end(), [](const Stage& layer) { return layer.unusable; });
     if (first != layers.end()) {
         found.layer = first->name;
-        found.message += first->words;
+        found.message += words_of(first->name);
     } else if (!std::isfinite(loss)) {
         found.message += failed.glow.has_classifier() ? "of the classifier" : "its sum overflows";
         if (failed.glow.has_classifier()) found.layer = "classifier";

@@ -1,8 +1,8 @@
-// Estimates a run's memory and duration from its first steps.
+#include "train/estimate.h"
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <optional>
 #include <vector>
 
 #include "train/loop.h"

@@ -52,12 +52,12 @@ TrainingHistory history_from_json(const nlohmann::ordered_json& json) {
         value = found->get<std::decay_t<decltype(value)>>();
     });
     const auto counts = {history.rollbacks, history.failed_step, history.rolled_back_to, history.steps};
-    const bool fine = std::all_of(counts.begin(), counts.end(),
-                                  [](index_t n) { return n >= 0 && n <= index_t{1} << 52; }) &&
-                      history.lr_scale > 0 && history.lr_scale <= 1 && std::isfinite(history.loss) &&
-                      history.loss_variance >= 0 && std::isfinite(history.loss_variance) &&
-                      std::isfinite(history.log_condition);
-    if (!fine) throw InputError("attribute course has a value out of range");
+    const bool valid = std::all_of(counts.begin(), counts.end(),
+                                   [](index_t n) { return n >= 0 && n <= index_t{1} << 52; }) &&
+                       history.lr_scale > 0 && history.lr_scale <= 1 && std::isfinite(history.loss) &&
+                       history.loss_variance >= 0 && std::isfinite(history.loss_variance) &&
+                       std::isfinite(history.log_condition);
+    if (!valid) throw InputError("attribute course has a value out of range");
     return history;
 }
 

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "inference/message_text.h"
 #include "inference/sample_sheet.h"
 #include "kernels/error.h"
+#include "train/evaluations.h"
 #include "train/step_failure.h"
 #include "train/stop_signals.h"
 #include "train/validate.h"
@@ -21,8 +23,9 @@ constexpr index_t kCompareEvery = 1000;
 
 }  // namespace
 
-TrainingLoop::TrainingLoop(Session& session)
+TrainingLoop::TrainingLoop(Session& session, RunHooks hooks)
     : session_(session),
+      hooks_(std::move(hooks)),
       batches_(session.backend->exec(), session.request.device, (*session.memory)[Category::state],
                session.options.model, session.options.batch,
                session.processes.slice(session.options.batch).count,
@@ -41,7 +44,9 @@ RunResult TrainingLoop::run() {
     for (bool done = false; !done;) {
         try {
             validate_interrupted_step();
-            while ((result_.ended = limit_reached()).empty()) step_and_log();
+            std::optional<RunEnd> end;
+            while (!(end = limit_reached())) step_and_log();
+            result_.ended = *end;
             finish();
             done = true;
         } catch (const StepFailure& failure) {
@@ -54,8 +59,8 @@ RunResult TrainingLoop::run() {
     result_.progress = session_.progress;
     result_.lr_scale = session_.progress.history.lr_scale;
     result_.rollbacks = recovery_.rollbacks();
-    result_.valid_ema = session_.done.valid_ema;
-    result_.valid_raw = session_.done.valid_raw;
+    result_.valid_ema = session_.completed.valid_ema;
+    result_.valid_raw = session_.completed.valid_raw;
     result_.planned_bytes = total(session_.plan.bytes);
     result_.peak_bytes = total(session_.memory->peak());
     result_.process_growth_bytes = session_.memory_growth();
@@ -65,7 +70,7 @@ RunResult TrainingLoop::run() {
 
 void TrainingLoop::validate_interrupted_step() {
     const index_t step = session_.progress.step;
-    if (step == 0 || session_.done.saved != step) return;
+    if (step == 0 || session_.completed.saved != step) return;
     if (session_.root_decides<1>({evaluate_timer_.due(step)})[0])
         evaluate([this] { return stop_requested(); });
 }
@@ -103,7 +108,7 @@ StepResult TrainingLoop::step() {
     TrainingProgress& progress = session_.progress;
     const TrainingOptions& options = session_.options;
     step_ = progress.step + 1;
-    if (session_.request.before_step) session_.request.before_step(step_, *session_.trainer);
+    if (hooks_.before_step) hooks_.before_step(step_, *session_.trainer);
     const Batch& batch = next_batch();
     const Limits limits = limits_of(progress.history, options);
     const StepTime time{step_, progress.history.lr_scale, minutes()};
@@ -120,8 +125,7 @@ StepResult TrainingLoop::step() {
 }
 
 double TrainingLoop::minutes() {
-    const auto& hook = session_.request.minutes;
-    double minutes = minutes_before_ + (hook ? hook() : session_.log->minutes());
+    double minutes = minutes_before_ + (hooks_.minutes ? hooks_.minutes() : session_.log->minutes());
     if (session_.options.max_minutes > 0) session_.processes.broadcast(sizeof(minutes), &minutes);
     return minutes;
 }
@@ -131,46 +135,45 @@ bool TrainingLoop::stop_requested() {
     return session_.processes.all_reduce_max(stop ? 1 : 0) > 0;
 }
 
-std::string TrainingLoop::limit_reached() {
+std::optional<RunEnd> TrainingLoop::limit_reached() {
     const TrainingOptions& options = session_.options;
     const TrainingProgress& progress = session_.progress;
-    if (stop_requested()) return "signal";
-    if (options.max_steps > 0 && progress.step >= options.max_steps) return "max-steps";
-    if (options.epochs > 0 && progress.epoch >= options.epochs) return "epochs";
+    if (stop_requested()) return RunEnd::signal;
+    if (options.max_steps > 0 && progress.step >= options.max_steps) return RunEnd::max_steps;
+    if (options.epochs > 0 && progress.epoch >= options.epochs) return RunEnd::epochs;
     if (options.max_minutes > 0) {
         const double earlier = counts_minutes_of_whole_run(options, session_.schedule) ? 0 : minutes_before_;
-        if (minutes() - earlier >= options.max_minutes) return "max-minutes";
+        if (minutes() - earlier >= options.max_minutes) return RunEnd::max_minutes;
     }
-    return "";
+    return {};
 }
 
 void TrainingLoop::evaluate(const std::function<bool()>& stop) {
-    Session::Done& done = session_.done;
+    Session::CompletedWork& completed = session_.completed;
     const index_t step = session_.progress.step;
-    if (!session_.valid || done.evaluated == step) return;
+    if (!session_.valid || completed.evaluated == step) return;
     session_.log->doing("validation");
     const auto mean_of_weights = [&](bool ema) {
         return mean_bits_per_dim(*session_.trainer, *session_.valid, session_.options.seed, ema, stop);
     };
     const std::optional<Mean> raw = mean_of_weights(false), averaged = raw ? mean_of_weights(true) : raw;
     if (!averaged) return;
-    done.evaluated = step;
-    done.valid_raw = raw;
-    done.valid_ema = averaged;
+    completed.evaluated = step;
+    completed.valid_raw = raw;
+    completed.valid_ema = averaged;
     for (const auto& [mean, weights] : {std::pair{*raw, "raw"}, {*averaged, "ema"}}) {
         const ScopedTimeout timeout("writing eval.csv");
-        const std::string error = mean.error() ? fmt::format("{:.6g}", *mean.error()) : "",
-                          row = fmt::format("{},valid,{:.9g},{},{},{}", step, mean.value, error, mean.count,
-                                            weights);
+        const std::string row = evaluation_row(step, mean, weights);
         if (session_.evaluations) session_.retry([&] { session_.evaluations->row(row); });
     }
     session_.request.info(fmt::format("step {:>6}  validation {}, {}", step,
-                                      validation_text(*done.valid_ema, *done.valid_raw),
+                                      validation_text(*completed.valid_ema, *completed.valid_raw),
                                       counted(session_.valid->N(), "image")));
-    if (!(done.valid_ema->value < done.best_bits_per_dim) || !save()) return;
-    done.best_bits_per_dim = done.valid_ema->value;
+    if (!(completed.valid_ema->value < completed.best_bits_per_dim) || !save()) return;
+    completed.best_bits_per_dim = completed.valid_ema->value;
     const ScopedTimeout timeout("linking a checkpoint");
-    if (session_.processes.is_root()) session_.retry([&] { session_.link(session_.folder.best(), step); });
+    if (session_.processes.is_root())
+        session_.retry([&] { session_.checkpoints.link(session_.folder.best(), step); });
 }
 
 // The sheet is compressed and written by a background thread during later steps. If no thread can be started,
@@ -201,7 +204,7 @@ void TrainingLoop::wait_for_samples() {
 }
 
 bool TrainingLoop::save() {
-    if (session_.done.saved == session_.progress.step) return true;
+    if (session_.completed.saved == session_.progress.step) return true;
     session_.trainer->check_usable();
     session_.trainer->check_replicas_equal();
     wait_for_samples();  // saving deletes stale temporary files, and would delete that of the sheet
@@ -224,7 +227,7 @@ void TrainingLoop::finish() {
         throw Error(fmt::format(
             "the run ends at step {}, but its checkpoint cannot be written: {}", session_.progress.step,
             session_.processes.is_root() ? session_.retry.last_error() : "see the message of rank 0"));
-    if (result_.ended != "signal") {
+    if (result_.ended != RunEnd::signal) {
         evaluate();
         draw_samples();
     }
@@ -235,11 +238,6 @@ void TrainingLoop::finish() {
     // Keep every process alive until root has written everything: if another process ends early, for example
     // by a second signal, root is terminated too.
     session_.processes.barrier();
-}
-
-RunResult run_training(const RunRequest& request) {
-    Session session(request, Session::Mode::train);
-    return TrainingLoop(session).run();
 }
 
 }  // namespace glow

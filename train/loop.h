@@ -3,7 +3,7 @@
 
 #include <functional>
 #include <future>
-#include <string>
+#include <optional>
 
 #include "train/batch_prefetcher.h"
 #include "train/recovery.h"
@@ -14,7 +14,7 @@ namespace glow {
 
 class TrainingLoop {
   public:
-    explicit TrainingLoop(Session& session);
+    explicit TrainingLoop(Session& session, RunHooks hooks = {});
 
     RunResult run();
     // The next batch. If it cannot be read, saves a checkpoint before throwing, when possible.
@@ -26,8 +26,8 @@ class TrainingLoop {
     // Minutes of training since the run began, summed over its parts. With --max-minutes, all processes get
     // root's value.
     double minutes();
-    // The name of the limit reached, such as "max-steps"; empty if none.
-    std::string limit_reached();
+    // The limit reached, or a request to stop; empty if none.
+    std::optional<RunEnd> limit_reached();
     // Whether a signal, or the caller, asks to end the run: of one process, to end all.
     bool stop_requested();
     // A signal may have ended the validation of the step at which the run continues.
@@ -43,6 +43,7 @@ class TrainingLoop {
     void finish();
 
     Session& session_;
+    const RunHooks hooks_;
     BatchPrefetcher batches_;
     Recovery recovery_;
     Timer evaluate_timer_, sample_timer_, save_timer_;

@@ -42,8 +42,8 @@ bool has_limit(const TrainingOptions& o) {
 }
 
 void check(const TrainingOptions& o) {
-    const auto require = [](bool fine, const char* option, const auto& value, const char* range) {
-        if (!fine) throw InputError(fmt::format("--{} {}: it must be {}", option, value, range));
+    const auto require = [](bool valid, const char* option, const auto& value, const char* range) {
+        if (!valid) throw InputError(fmt::format("--{} {}: it must be {}", option, value, range));
     };
     const auto up_to = [](double value, double most) { return value >= 0 && value <= most; };  // rejects NaN
     require(up_to(o.lr, 1e30), "lr", o.lr, "between 0 and 1e30");

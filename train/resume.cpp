@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
-#include <fstream>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -187,57 +185,6 @@ void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data,
                         request.options.data, difference));
     request.warn(fmt::format("{}: differs from the data set that the run began with ({})",
                              request.options.data, difference));
-}
-
-Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {
-    Evaluated found;
-    std::vector<std::pair<index_t, double>> averaged;  // steps, and bits/dim of EMA weights
-    std::ifstream rows(folder.evaluations());
-    for (std::string row; std::getline(rows, row);) {
-        std::string_view rest = row;
-        const auto cell = [&rest] {
-            const std::string_view text = rest.substr(0, rest.find(','));
-            rest.remove_prefix(std::min(text.size() + 1, rest.size()));
-            return text;
-        };
-        // Not by the C library, whose decimal point the caller of the Python module may have changed.
-        const auto read = [&cell](auto& number) {
-            const std::string_view text = cell();
-            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-            return error == std::errc() && end == text.data() + text.size();
-        };
-        const auto read_error = [&](double& number) {
-            if (!rest.starts_with(',')) return read(number);
-            cell();  // empty: of a single image
-            return true;
-        };
-        index_t step = 0;
-        Mean mean{};
-        if (!read(step) || cell() != "valid" || !read(mean.value) || !read_error(mean.standard_error) ||
-            !read(mean.count))
-            continue;
-        const std::string_view weights = cell();
-        if ((weights != "ema" && weights != "raw") || step > at_step) continue;
-        const bool ema = weights == "ema";
-        if (ema) averaged.emplace_back(step, mean.value);
-        if (step == at_step) (ema ? found.ema : found.raw) = mean;
-    }
-    // After the run went back, best.h5 may point to a checkpoint that the run is about to replace.
-    std::error_code ignored;
-    found.best_step = RunFolder::step_of(folder.best());
-    const bool has_best =
-        fs::exists(folder.best(), ignored) && (!found.best_step || *found.best_step <= at_step);
-    const auto is_candidate = [&](index_t step) {
-        return has_best ? !found.best_step || step == *found.best_step
-                        : fs::exists(folder.checkpoint(step), ignored);
-    };
-    if (!has_best) found.best_step.reset();
-    for (const auto& [step, bits_per_dim] : averaged) {
-        if (!is_candidate(step) || !(bits_per_dim < found.best_bits_per_dim)) continue;
-        found.best_bits_per_dim = bits_per_dim;
-        if (!has_best) found.best_step = step;
-    }
-    return found;
 }
 
 }  // namespace glow

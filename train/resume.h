@@ -1,9 +1,8 @@
-// Resuming a run: choice of the checkpoint, options that may not change, and completed work.
+// Resuming a run: choice of the checkpoint, and options that may not change.
 #pragma once
 
 #include <filesystem>
 #include <functional>
-#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,15 +48,5 @@ void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
 // Compares data set fingerprints. A different data set is accepted if the request names another file or
 // allows it; otherwise throws InputError.
 void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data, const RunRequest& request);
-
-// Results up to a checkpoint: validation bits/dim from eval.csv.
-struct Evaluated {
-    std::optional<Mean> raw, ema;  // at the checkpoint's step
-    // The step of best.h5, or of the best remaining checkpoint if best.h5 is missing or of a later step. Empty
-    // if there is none, or best.h5 is a file of unknown step.
-    std::optional<index_t> best_step;
-    double best_bits_per_dim = std::numeric_limits<double>::infinity();  // of that checkpoint's EMA weights
-};
-Evaluated read_evaluations(const RunFolder& folder, index_t step);
 
 }  // namespace glow

@@ -3,11 +3,13 @@
 
 #include <functional>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
 #include "inference/model_file.h"
 #include "inference/statistics.h"
+#include "kernels/enum_names.h"
 #include "train/memory_plan.h"
 #include "train/trainer.h"
 
@@ -41,15 +43,29 @@ struct RunRequest {
     // With several processes, all make the same request; nullptr: only this process. Root reads and writes
     // the run's folder and should print the messages.
     Communicator* processes = nullptr;
-    // Test hook, called before every step on every process.
+};
+
+// For tests, which inject faults and replace the clock.
+struct RunHooks {
+    // Called before every step on every process.
     std::function<void(index_t step, Trainer& trainer)> before_step;
-    // Test hook: minutes of training in this process; empty: the real clock.
+    // Minutes of training in this process; empty: the real clock.
     std::function<double()> minutes;
+};
+
+enum class RunEnd { max_steps, max_minutes, epochs, signal };
+template <>
+struct EnumNames<RunEnd> {
+    static constexpr const char* what = "end";
+    static constexpr EnumName<RunEnd> values[] = {{RunEnd::max_steps, "max-steps"},
+                                                  {RunEnd::max_minutes, "max-minutes"},
+                                                  {RunEnd::epochs, "epochs"},
+                                                  {RunEnd::signal, "signal"}};
 };
 
 struct RunResult {
     Progress progress;
-    std::string ended;  // reason: "max-steps", "max-minutes", "epochs", "signal"
+    RunEnd ended = RunEnd::signal;
     double bits_per_dim = std::numeric_limits<double>::quiet_NaN();  // of the last step, if any ran
     std::optional<Mean> valid_ema, valid_raw;                        // at the end, if the data set has /valid
     std::size_t planned_bytes = 0, peak_bytes = 0, process_growth_bytes = 0;
@@ -57,30 +73,12 @@ struct RunResult {
     index_t rollbacks = 0;
     double lr_scale = 1;  // remaining learning-rate factor
 };
+// As glow_train --json prints it (docs/formats.md).
+nlohmann::ordered_json to_json(const RunResult& result);
 
 // A failed step (train/recovery.h) rolls the run back to its last checkpoint, with a lower learning rate and
 // a report in the folder; throws Error after options.rollbacks consecutive ones. Failed writes are reported
 // and retried at the next checkpoint; throws Error if they still fail at the end.
-RunResult run_training(const RunRequest& request);
-
-// Estimates a run's memory and duration from its first steps on its data. Writes no files.
-struct StoreEstimate {
-    std::size_t more_bytes = 0;
-    double speedup = 1;  // median over pairs of steps
-};
-struct Estimate {
-    MemoryPlan plan;
-    std::size_t peak_bytes = 0, process_growth_bytes = 0;
-    index_t timed_steps = 0;
-    double step_seconds = 0;  // median
-    double images_per_s = 0;
-    double epoch_seconds = 0;
-    index_t steps_left = 0;   // to the first of --epochs and --max-steps; 0: no limit
-    double seconds_left = 0;  // the same, limited by --max-minutes; without evaluations and checkpoints
-    // The same run with policy store; only if that may be faster, fits in memory, and steps are short enough
-    // to measure both.
-    std::optional<StoreEstimate> store;
-};
-Estimate estimate_run(const RunRequest& request);
+RunResult run_training(const RunRequest& request, const RunHooks& hooks = {});
 
 }  // namespace glow

@@ -13,6 +13,7 @@
 #include "runtime/cuda.h"
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
+#include "train/evaluations.h"
 #include "train/memory_fit.h"
 #include "train/progress_bar.h"
 #include "train/run_plan.h"
@@ -52,6 +53,7 @@ Session::Session(const RunRequest& given, Mode mode)
       processes(given.processes != nullptr ? *given.processes : single_process_),
       options(given.options),
       folder(given.options.out),
+      checkpoints(request, folder),
       mode_(mode),
       configured_(given.options) {
     configured_.data = absolute_name(options.data);
@@ -146,7 +148,7 @@ void Session::open_folder() {
     // A folder that does not exist yet is locked when it is created.
     if (processes.is_root() && mode_ == Mode::train && fs::is_directory(options.out, ignored)) {
         const ScopedTimeout timeout("locking the run's folder");
-        lock_folder();
+        checkpoints.lock_folder();
     }
     if (processes.is_root() && (request.resume || mode_ == Mode::train)) {
         const ScopedTimeout timeout("reading a checkpoint");
@@ -170,50 +172,14 @@ void Session::open_folder() {
     progress = beginning_ = found.progress;
 }
 
-// One process at a time uses the folder. Locks it again if it was replaced.
-void Session::lock_folder() {
-    if (lock_ && lock_->is_current()) return;
-    const bool is_first_time = !lock_;
-    lock_ = std::make_unique<FileLock>(folder.lock(), options.out, "choose another --out");
-    if (is_first_time && !lock_->problem().empty())
-        request.warn(
-            fmt::format("{}: its file system does not support locks ({}); another process could "
-                        "train in this folder at the same time",
-                        options.out, lock_->problem()));
-}
-
 void Session::open_files() {
     const ScopedTimeout timeout("making the run's folder");
-    if (!lock_) {
-        folder.make();
-        lock_folder();
-        if (folder.holds_run())
-            throw InputError(fmt::format(
-                "{}: another process started a run in the folder; continue it with --resume, or choose another --out",
-                options.out));
-    }
-    folder.create();
-    folder.write_config(to_toml(configured_));
-    if (resumed_) {
-        for (const fs::path& file : resumed_->damaged)
-            request.warn(fmt::format("renamed to {}", folder.set_aside(file).string()));
-        std::error_code ignored;
-        // If the folder was copied without links, latest.h5 is a file. Rename it to a checkpoint like the
-        // others before a link replaces it.
-        const fs::path checkpoint = folder.checkpoint(progress.step);
-        if (!fs::is_symlink(folder.latest(), ignored) &&
-            fs::equivalent(folder.latest(), resumed_->from, ignored) &&
-            !fs::equivalent(folder.latest(), checkpoint, ignored)) {
-            fs::rename(folder.latest(), checkpoint, ignored);
-            if (!ignored) resumed_->from = checkpoint;
-        }
-        if (fs::equivalent(checkpoint, resumed_->from, ignored) ||
-            (folder.owns(resumed_->from) && fs::exists(checkpoint, ignored)))  // best.h5 may be a copy
-            link(folder.latest(), progress.step);
-    }
-    log->open(folder, progress.step, lock_);
-    evaluations.emplace(folder.evaluations(), "step,split,bpd,stderr,images,weights", progress.step, &lock_);
-    if (options.audit_every > 0) audits.emplace(folder.audits(), kAuditColumns, progress.step, &lock_);
+    checkpoints.open_folder(to_toml(configured_));
+    if (resumed_) checkpoints.take_over(*resumed_);
+    log->open(folder, progress.step, checkpoints.lock());
+    evaluations.emplace(folder.evaluations(), kEvaluationColumns, progress.step, &checkpoints.lock());
+    if (options.audit_every > 0)
+        audits.emplace(folder.audits(), kAuditColumns, progress.step, &checkpoints.lock());
 }
 
 void Session::restore_done(bool saved) {
@@ -223,34 +189,18 @@ void Session::restore_done(bool saved) {
     } known = {saved, {}};
     if (processes.is_root()) {
         known.evaluated = read_evaluations(folder, progress.step);
-        if (mode_ == Mode::train) relink_best(known.evaluated.best_step);
+        const std::optional<index_t> best = known.evaluated.best_step;
+        if (mode_ == Mode::train && RunFolder::step_of(folder.best()) != best) {
+            const ScopedTimeout timeout("linking a checkpoint");
+            retry([&] { checkpoints.relink_best(best); });
+        }
     }
     processes.broadcast(sizeof(known), &known);
-    done.saved = known.saved ? progress.step : -1;
-    done.best_bits_per_dim = known.evaluated.best_bits_per_dim;
-    done.valid_raw = known.evaluated.raw;
-    done.valid_ema = known.evaluated.ema;
-    done.evaluated = done.valid_ema && done.valid_raw ? progress.step : -1;
-}
-
-void Session::link(const fs::path& name, index_t step) {
-    const LinkKind kind = folder.link(name, step);
-    if (kind == LinkKind::symbolic || std::exchange(reported_links_, true)) return;
-    request.warn(fmt::format(
-        "{}: its file system does not support symbolic links; latest.h5 and best.h5 are {} checkpoints",
-        options.out, kind == LinkKind::hard ? "hard links to" : "copies of"));
-}
-
-void Session::relink_best(std::optional<index_t> step) {
-    if (RunFolder::step_of(folder.best()) == step) return;
-    const ScopedTimeout timeout("linking a checkpoint");
-    retry([&] {
-        std::error_code ignored;
-        if (step)
-            link(folder.best(), *step);
-        else
-            fs::remove(folder.best(), ignored);
-    });
+    completed.saved = known.saved ? progress.step : -1;
+    completed.best_bits_per_dim = known.evaluated.best_bits_per_dim;
+    completed.valid_raw = known.evaluated.raw;
+    completed.valid_ema = known.evaluated.ema;
+    completed.evaluated = completed.valid_ema && completed.valid_raw ? progress.step : -1;
 }
 
 bool Session::save() {
@@ -260,19 +210,11 @@ bool Session::save() {
         saved = retry([&] { write_checkpoint(); });
     }
     saved = root_decides<1>({saved})[0];
-    if (saved) done.saved = progress.step;
+    if (saved) completed.saved = progress.step;
     return saved;
 }
 
 void Session::write_checkpoint() {
-    folder.make();
-    lock_folder();
-    if (!folder.holds_run()) {
-        request.warn(fmt::format("{}: the run's folder was deleted and has been recreated", options.out));
-        folder.create();
-        folder.write_config(to_toml(configured_));
-    }
-    folder.create();
     TrainingOptions recorded = options;
     recorded.data = configured_.data;
     recorded.out = configured_.out;
@@ -280,10 +222,9 @@ void Session::write_checkpoint() {
     recorded.max_minutes = configured_.max_minutes;
     nlohmann::ordered_json config = to_json(recorded);
     config["data_set"] = data_;
-    save_checkpoint(folder.checkpoint(progress.step), config, progress, to_json(progress),
-                    trainer->glow().parameters(), backend->exec(), trainer->weights());
-    link(folder.latest(), progress.step);
-    folder.prune(options.keep, done.saved >= 0 ? done.saved : beginning_.step, progress.step);
+    checkpoints.write(
+        {std::move(config), progress, trainer->glow().parameters(), trainer->weights(), backend->exec()},
+        to_toml(configured_), options.keep, completed.saved >= 0 ? completed.saved : beginning_.step);
 }
 
 void Session::save_more_states(index_t anchor_every) {

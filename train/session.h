@@ -7,9 +7,9 @@
 #include <optional>
 #include <string>
 
-#include "data/formats/file_lock.h"
 #include "data/training_images.h"
 #include "inference/statistics.h"
+#include "train/checkpoint_writer.h"
 #include "train/history.h"
 #include "train/memory_plan.h"
 #include "train/resume.h"
@@ -36,17 +36,15 @@ class Session {
     // Writes a checkpoint of progress.step and links latest.h5 to it. Returns false if it cannot be written
     // now.
     bool save();
-    // Links latest.h5 or best.h5 to the checkpoint of a step. Root only.
-    void link(const std::filesystem::path& name, index_t step);
     // Saves a state every N steps of flow from now on, also when resumed.
     void save_more_states(index_t anchor_every);
 
     // Completed work at progress.step: its checkpoint and evaluations; also the best evaluation so far.
-    struct Done {
+    struct CompletedWork {
         index_t saved = -1, evaluated = -1;                                  // steps
         double best_bits_per_dim = std::numeric_limits<double>::infinity();  // of EMA weights
         std::optional<Mean> valid_ema, valid_raw;
-    } done;
+    } completed;
     // saved: whether a checkpoint of progress.step exists (decided by root).
     void restore_done(bool saved);
 
@@ -65,6 +63,7 @@ class Session {
     Communicator& processes;
     TrainingOptions options;  // effective options: completed by data set, machine and checkpoint
     const RunFolder folder;
+    CheckpointWriter checkpoints;  // root only
     std::optional<TrainingImages> images;
     std::optional<SplitImages> valid;
     Schedule schedule{};
@@ -80,7 +79,6 @@ class Session {
   private:
     void compare_requests();
     void open_folder();
-    void lock_folder();
     void open_data();
     void reuse_recorded_epoch();
     void report_limits();
@@ -89,15 +87,11 @@ class Session {
     void open_files();
     void load_weights();
     void write_checkpoint();
-    // Makes best.h5 point to a step if it does not yet; removes it if there is none.
-    void relink_best(std::optional<index_t> step);
     bool is_fresh() const { return !resuming_ && request.init_from.empty(); }
 
     const Mode mode_;
     Communicator single_process_;
-    TrainingOptions configured_;      // as stored in config.toml
-    std::unique_ptr<FileLock> lock_;  // on the folder; root only
-    bool reported_links_ = false;
+    TrainingOptions configured_;  // as stored in config.toml
     std::optional<StopSignals> signals_;
     nlohmann::ordered_json data_;  // fingerprint of the data set; root only
     index_t train_images_ = 0;

@@ -117,6 +117,32 @@ TEST_P(GlowVariant, InverseReconstructsInput) {
     EXPECT_EQ(model.logdet, logdet);
 }
 
+TEST_P(GlowVariant, ObservedForwardIsTheSame) {
+    struct Recorder : LayerObserver {
+        void after(const std::string& layer, const Flow& flow) override {
+            layers.push_back(layer);
+            logdet.assign(flow.logdet, flow.logdet + flow.N);
+        }
+        std::vector<std::string> layers;
+        std::vector<double> logdet;  // after the last layer
+    } recorder;
+    Model model(config(8, 8, 3), 3, {Precision::fp32, 2});
+    model.forward();
+    const std::vector<double> z = model.h, logdet = model.logdet, prior = model.prior;
+    model.h = model.x;
+    model.glow.forward(model.machine.context, model.flow, recorder);
+    EXPECT_EQ(model.h, z);
+    EXPECT_EQ(model.logdet, logdet);
+    EXPECT_EQ(model.prior, prior);
+    EXPECT_EQ(recorder.logdet, logdet);
+    EXPECT_EQ(recorder.layers, model.glow.observed_layers());
+    EXPECT_EQ(recorder.layers,
+              (std::vector<std::string>{"level0/step0/mixing", "level0/step0/coupling", "level0/step1/mixing",
+                                        "level0/step1/coupling", "level0/split", "level1/step0/mixing",
+                                        "level1/step0/coupling", "level1/step1/mixing",
+                                        "level1/step1/coupling", "prior/top"}));
+}
+
 TEST_P(GlowVariant, EncodeDecodeAndDensityAgree) {
     Model model(config(8, 8, 3), 3, {Precision::fp32, 2});
     model.forward();

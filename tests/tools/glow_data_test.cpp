@@ -1,7 +1,4 @@
 // glow_data as a program: exit codes, streams, messages, files.
-#include <fcntl.h>
-#include <sys/wait.h>
-
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -13,55 +10,19 @@
 #include "tests/data/formats/png_cases.h"
 #include "tests/data/make_files.h"
 #include "tests/data/odd_entries.h"
-#include "tests/process_guard.h"
+#include "tests/tools/process.h"
 
 namespace glow {
 namespace {
 
-struct Outcome {
-    int code;  // exit code, or -signal
-    std::string out, err;
-};
-
-// Runs glow_data in a folder. `output`: replaces standard output instead of Outcome::out. `path`: another
-// PATH.
+// Runs glow_data in a folder.
 Outcome run(const TemporaryFolder& folder, const std::vector<std::string>& arguments,
-            const char* output = nullptr, const char* path = nullptr) {
-    const TemporaryFolder streams;
-    write_bytes(streams / "suppressions", "leak:libhdf5\n");
-    const std::string leaks = "print_suppressions=0:suppressions=" + (streams / "suppressions").string();
-    const std::string mark = ProcessGuard::instance().new_mark();
-    const pid_t child = fork();
-    if (child == 0) {
-        ProcessGuard::take(mark);
-        const int out =
-            open(output != nullptr ? output : (streams / "out").c_str(), O_WRONLY | O_CREAT, 0600);
-        const int err = open((streams / "err").c_str(), O_WRONLY | O_CREAT, 0600);
-        dup2(out, STDOUT_FILENO);
-        dup2(err, STDERR_FILENO);
-        if (chdir(folder.path().c_str()) != 0) _exit(99);
-        if (path != nullptr) setenv("PATH", path, 1);
-        setenv("LSAN_OPTIONS", leaks.c_str(), 1);
-        std::vector<char*> words = {const_cast<char*>(GLOW_DATA_PROGRAM)};
-        for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));
-        words.push_back(nullptr);
-        execv(GLOW_DATA_PROGRAM, words.data());
-        _exit(98);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_bytes(streams / "out"),
-            read_bytes(streams / "err")};
-}
-
-// Checks the exit code, empty stdout, and one line on stderr that contains `part`.
-void expect_error(const Outcome& outcome, int code, const std::string& part) {
-    EXPECT_EQ(outcome.code, code) << outcome.err;
-    EXPECT_EQ(outcome.out, "");
-    EXPECT_TRUE(outcome.err.starts_with("glow_data: error: ")) << outcome.err;
-    EXPECT_EQ(outcome.err.find('\n'), outcome.err.size() - 1) << outcome.err;
-    EXPECT_NE(outcome.err.find(part), std::string::npos)
-        << "\"" << part << "\" is missing in: " << outcome.err;
+            Surroundings surroundings = {}) {
+    const TemporaryFolder options;
+    write_bytes(options / "suppressions", "leak:libhdf5\n");
+    surroundings.environment["LSAN_OPTIONS"] =
+        "print_suppressions=0:suppressions=" + (options / "suppressions").string();
+    return Process(folder.path(), GLOW_DATA_PROGRAM, arguments, surroundings).wait();
 }
 
 std::string records(int count, int label = 1) {
@@ -350,8 +311,8 @@ TEST(GlowData, FullDiskKeepsOldFileAndExitsOne) {
     EXPECT_EQ(read_bytes(folder / "a.h5"), "old");
     EXPECT_EQ(folder.names().size(), 2u);
     EXPECT_EQ(run(folder, {"cifar10", ".", "-o", "a.h5", "--force"}).code, 0);
-    EXPECT_EQ(run(folder, {"info", "a.h5"}, "/dev/full").code, 1);
-    EXPECT_EQ(run(folder, {"--help"}, "/dev/full").code, 1);
+    EXPECT_EQ(run(folder, {"info", "a.h5"}, {.stdout_path = "/dev/full"}).code, 1);
+    EXPECT_EQ(run(folder, {"--help"}, {.stdout_path = "/dev/full"}).code, 1);
 }
 
 // Stubs for curl and md5sum, first in PATH.
@@ -371,34 +332,30 @@ TEST(GlowData, DownloadsVerifiesAndUnpacks) {
                            " cifar-10-batches-bin")
                               .c_str()),
               0);
-    const std::string path = programs.path().string() + ":" + std::getenv("PATH");
+    const Surroundings with_programs{
+        .environment = {{"PATH", programs.path().string() + ":" + std::getenv("PATH")}}},
+        nowhere{.environment = {{"PATH", "/nowhere"}}};
     // Arguments: the name after --output, and the URL last.
     put_program(programs / "curl",
                 "while [ \"$1\" != --output ]; do shift; done\n"
                 "case $3 in https://www.cs.toronto.edu/*) cp " +
                     (programs / "archive").string() + " \"$2\" ;; *) exit 3 ;; esac\n");
-    expect_error(
-        run(folder, {"cifar10", "new", "--download", "-o", "a.h5", "--quiet"}, nullptr, path.c_str()), 1,
-        "MD5");
+    expect_error(run(folder, {"cifar10", "new", "--download", "-o", "a.h5", "--quiet"}, with_programs), 1,
+                 "MD5");
     EXPECT_TRUE(folder.names().empty());
     put_program(programs / "md5sum", "echo c32a1d4ab5d03f1284b67883e8d87530 \"$1\"\n");
-    const Outcome outcome =
-        run(folder, {"cifar10", "n; touch x", "--download", "-o", "a.h5"}, nullptr, path.c_str());
+    const Outcome outcome = run(folder, {"cifar10", "n; touch x", "--download", "-o", "a.h5"}, with_programs);
     EXPECT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_EQ(describe_dataset(folder / "a.h5").test, 10);
     EXPECT_EQ(folder.names().size(), 2u);
     // Complete: nothing is downloaded again.
     put_program(programs / "curl", "exit 6\n");
     EXPECT_EQ(
-        run(folder, {"cifar10", "n; touch x", "--download", "-o", "a.h5", "--force"}, nullptr, path.c_str())
-            .code,
-        0);
-    expect_error(run(folder, {"cifar10", "new", "--download", "-o", "a.h5"}, nullptr, path.c_str()), 1,
+        run(folder, {"cifar10", "n; touch x", "--download", "-o", "a.h5", "--force"}, with_programs).code, 0);
+    expect_error(run(folder, {"cifar10", "new", "--download", "-o", "a.h5"}, with_programs), 1,
                  "check the network");
-    expect_error(run(folder, {"cifar10", "new", "--download", "-o", "a.h5"}, nullptr, "/nowhere"), 1,
-                 "curl or wget");
-    expect_error(run(folder, {"cifar10", "a.h5/x", "--download", "-o", "b.h5"}, nullptr, path.c_str()), 2,
-                 "a.h5/x");
+    expect_error(run(folder, {"cifar10", "new", "--download", "-o", "a.h5"}, nowhere), 1, "curl or wget");
+    expect_error(run(folder, {"cifar10", "a.h5/x", "--download", "-o", "b.h5"}, with_programs), 2, "a.h5/x");
     EXPECT_EQ(folder.names().size(), 2u);
 }
 

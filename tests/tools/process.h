@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,10 +29,12 @@ struct Outcome {
 };
 
 struct Surroundings {
-    std::string stderr_path;              // replaces Outcome::err; may be a terminal
+    std::string stderr_path = {};         // replaces Outcome::err; may be a terminal
     rlim_t largest_file = RLIM_INFINITY;  // in bytes, as on a full disk
     // Of processes and threads; the program then runs as a user of its own, since root has no such limit.
     rlim_t most_threads = RLIM_INFINITY;
+    std::string stdout_path = {};                         // replaces Outcome::out
+    std::map<std::string, std::string> environment = {};  // variables to set
 };
 
 // A running program in a folder; it ends with its object and with the test, even if that crashes.
@@ -45,7 +48,9 @@ class Process {
         child_ = fork();
         if (child_ != 0) return;
         ProcessGuard::take(mark_);
-        dup2(open((streams_ / "out").c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
+        const std::string out_path =
+            surroundings.stdout_path.empty() ? (streams_ / "out").string() : surroundings.stdout_path;
+        dup2(open(out_path.c_str(), O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
         dup2(open(err_path_.c_str(), O_WRONLY | O_CREAT | O_NOCTTY, 0600), STDERR_FILENO);
         if (chdir(folder.c_str()) != 0) _exit(99);
         if (surroundings.largest_file != RLIM_INFINITY) {
@@ -59,6 +64,7 @@ class Process {
                 setuid(kNobodysUser) != 0)
                 _exit(97);
         }
+        for (const auto& [name, value] : surroundings.environment) setenv(name.c_str(), value.c_str(), 1);
         const std::string there = found(program);
         std::vector<char*> words = {const_cast<char*>(there.c_str())};
         for (const std::string& argument : arguments) words.push_back(const_cast<char*>(argument.c_str()));

@@ -6,7 +6,7 @@
 #include "tests/tools/run_fixture.h"
 #include "tools/csv.h"
 #include "tools/folder_images.h"
-#include "train/resume.h"
+#include "train/evaluations.h"
 #include "train/run_folder.h"
 
 namespace glow {

@@ -17,7 +17,7 @@ namespace {
 struct Model {
     Model(const TrainingOptions& options, Communicator* processes)
         : backend(Device::cpu, 1, 0, processes),
-          memory(Device::cpu, Training::capacity(memory_plan(options, options.init_batch, backend))),
+          memory(Device::cpu, capacity_of(memory_plan(options, options.init_batch, backend), Device::cpu)),
           trainer(options, backend, memory) {}
     Backend backend;
     Memory memory;

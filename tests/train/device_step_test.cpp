@@ -21,7 +21,7 @@ struct OnDevice {
     OnDevice(const TrainingOptions& options, Device device)
         : options(options),
           backend(device, 2),
-          memory(device, Training::capacity(memory_plan(options, options.init_batch, backend))),
+          memory(device, capacity_of(memory_plan(options, options.init_batch, backend), Device::cpu)),
           trainer(options, backend, memory),
           images(options.batch, options.model, 2) {}
 

@@ -123,31 +123,38 @@ TEST_F(Malformed, Cifar10) {
     expect_at_least(9);
 }
 
+void read_npz(const Path& path) {
+    NpzSource source({path});
+    const index_t N = source.info().train;
+    std::vector<std::uint8_t> images(static_cast<std::size_t>(N * source.info().image_bytes())),
+        usable(static_cast<std::size_t>(N));
+    std::vector<std::int32_t> labels(static_cast<std::size_t>(N));
+    source.read(SourceSplit::train, 0, N, images.data(), labels.data(), usable.data());
+}
+
+// Valid arrays of four images and their labels.
+std::string npy_data() {
+    return make::npy("|u1", "(4, 12)", make::pixels(48));
+}
+std::string npy_labels() {
+    return make::npy("<i8", "(4,)", std::string(32, '\0'));
+}
+
 TEST_F(Malformed, NumPyArchives) {
-    const auto read = [](const Path& path) {
-        NpzSource source({path});
-        const index_t N = source.info().train;
-        std::vector<std::uint8_t> images(static_cast<std::size_t>(N * source.info().image_bytes())),
-            usable(static_cast<std::size_t>(N));
-        std::vector<std::int32_t> labels(static_cast<std::size_t>(N));
-        source.read(SourceSplit::train, 0, N, images.data(), labels.data(), usable.data());
-    };
-    const std::string data = make::npy("|u1", "(4, 12)", make::pixels(48)),
-                      labels = make::npy("<i8", "(4,)", std::string(32, '\0'));
+    const std::string data = npy_data(), labels = npy_labels();
     for (const bool deflate : {false, true}) {
         const std::string good = make::npz(data, labels, deflate);
         write_bytes(folder / "good.npz", good);
-        read(folder / "good.npz");
-        refuse_cuts("a.npz", good, good.size(), 25, read);
+        read_npz(folder / "good.npz");
+        refuse_cuts("a.npz", good, good.size(), 25, read_npz);
     }
-    // The archive.
     const auto archive = [&](const std::string& kind, const std::function<void(make::Archive&)>& change) {
         for (const bool deflate : {false, true}) {
             make::Archive parts;
             parts.entries = {{.name = "data.npy", .content = data, .deflate = deflate},
                              {.name = "labels.npy", .content = labels, .deflate = deflate}};
             change(parts);
-            refuse_bytes(kind, "a.npz", make::zip(parts), read);
+            refuse_bytes(kind, "a.npz", make::zip(parts), read_npz);
         }
     };
     archive("no data", [](auto& a) { a.entries[0].name = "date.npy"; });
@@ -186,9 +193,13 @@ TEST_F(Malformed, NumPyArchives) {
         a.zip64 = true;
         a.count = std::numeric_limits<std::int64_t>::max();
     });
-    // The arrays.
+    expect_at_least(100);
+}
+
+TEST_F(Malformed, NumPyArrays) {
+    const std::string data = npy_data(), labels = npy_labels();
     const auto arrays = [&](const std::string& kind, const std::string& d, const std::string& l) {
-        refuse_bytes(kind, "a.npz", make::npz(d, l), read);
+        refuse_bytes(kind, "a.npz", make::npz(d, l), read_npz);
     };
     arrays("no NumPy", "hello, I am no array", labels);
     arrays("empty", "", labels);
@@ -226,7 +237,7 @@ TEST_F(Malformed, NumPyArchives) {
     arrays("labels: huge", data, make::npy("<u8", "(4,)", std::string(32, '\xff')));
     arrays("labels: a million", data,
            make::npy("<i4", "(4,)", std::string("\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1", 16)));
-    expect_at_least(140);
+    expect_at_least(60);
 }
 
 TEST_F(Malformed, Photographs) {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "data/dataset.h"
+#include "tests/train/hooked_run.h"
 #include "tests/train/training.h"
 #include "train/memory_plan.h"
 #include "train/run.h"
@@ -23,7 +24,7 @@ struct Shared {
         : options(options),
           backend(Device::cpu, 1, 0, g_processes),
           plan(memory_plan(options, options.init_batch, backend)),
-          memory(Device::cpu, Training::capacity(plan)),
+          memory(Device::cpu, capacity_of(plan, Device::cpu)),
           trainer(options, backend, memory) {}
     std::vector<float> copy(const float* values) {
         return {values, values + trainer.glow().parameters().size()};
@@ -212,7 +213,7 @@ TEST(DistributedTrainer, AllRanksRollBack) {
         writer.commit();
     }
     g_processes->barrier();
-    RunRequest request;
+    HookedRun request;
     request.options = small_options(8, 8, 3, 2, 2, 8);
     request.options.data = (folder / "d.h5").string();
     request.options.out = (folder / "run").string();
@@ -222,7 +223,7 @@ TEST(DistributedTrainer, AllRanksRollBack) {
     request.options.checkpoint_every = {3, false};
     request.options.rollback_lr = 0.5;
     request.processes = g_processes;
-    request.before_step = [done = false](index_t t, Trainer& trainer) mutable {
+    request.hooks.before_step = [done = false](index_t t, Trainer& trainer) mutable {
         if (t != 8 || std::exchange(done, true)) return;
         for (const Tensor& tensor : trainer.glow().parameters().tensors())  // exp(900) overflows
             if (tensor.name == "level0/split/logs") trainer.weights().params[tensor.offset] = 300;
@@ -256,7 +257,7 @@ TEST(DistributedTrainer, AllRanksStopDuringValidation) {
     }
     g_processes->barrier();
     for (const index_t batch : {3, 8}) {
-        RunRequest request;
+        HookedRun request;
         request.options = small_options(8, 8, 3, 2, 2, 8);
         request.options.data = (folder / "d.h5").string();
         request.options.out = (folder / ("run" + std::to_string(batch))).string();
@@ -268,12 +269,12 @@ TEST(DistributedTrainer, AllRanksStopDuringValidation) {
         request.processes = g_processes;
         bool validates = false;
         int asked = 0;
-        request.before_step = [&](index_t t, Trainer&) { validates = t == 2; };
+        request.hooks.before_step = [&](index_t t, Trainer&) { validates = t == 2; };
         request.stop = [&] {
             return validates && ++asked >= 2 && g_processes->rank() == g_processes->size() - 1;
         };
         const RunResult stopped = run_training(request);
-        EXPECT_EQ(stopped.ended, "signal");
+        EXPECT_EQ(stopped.ended, RunEnd::signal);
         EXPECT_EQ(stopped.progress.step, 2);
         EXPECT_FALSE(stopped.valid_ema);
         request.resume = true;

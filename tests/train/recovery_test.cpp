@@ -12,8 +12,8 @@
 #include "tests/data/files.h"
 #include "tests/support.h"
 #include "tests/train/checkpoint_edit.h"
+#include "tests/train/hooked_run.h"
 #include "tests/train/training.h"
-#include "train/run.h"
 #include "train/run_folder.h"
 
 namespace glow {
@@ -33,8 +33,8 @@ struct Recovery : testing::Test {
         writer.commit();
     }
 
-    RunRequest request(const std::string& out, index_t steps) {
-        RunRequest request;
+    HookedRun request(const std::string& out, index_t steps) {
+        HookedRun request;
         request.options = small_options(8, 8, 3, 2, 2, 8);
         request.options.data = (folder / "d.h5").string();
         request.options.out = (folder / out).string();
@@ -112,11 +112,11 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 TEST_F(Recovery, RecoversFromFault) {
     make_good(12);
     const std::string name = "level0/step1/coupling/conv1/weight";
-    RunRequest faulty = request("run", 12);
-    faulty.before_step = once(7, poison(name, kNaN));
+    HookedRun faulty = request("run", 12);
+    faulty.hooks.before_step = once(7, poison(name, kNaN));
     const RunResult result = run_training(faulty);
     EXPECT_EQ(result.rollbacks, 1);
-    EXPECT_EQ(result.ended, "max-steps");
+    EXPECT_EQ(result.ended, RunEnd::max_steps);
     expect_the_good_run("run");
 
     ASSERT_EQ(warnings.size(), 1u);
@@ -174,9 +174,9 @@ TEST_F(Recovery, NamesEveryKindOfFault) {
     for (const Case& one : cases) {
         SCOPED_TRACE(one.kind + (" " + one.layer));
         const std::string out = "run" + std::to_string(number++);
-        RunRequest faulty = request(out, 20);
+        HookedRun faulty = request(out, 20);
         // Late enough for losses to have a known deviation.
-        faulty.before_step = once(18, one.fault);
+        faulty.hooks.before_step = once(18, one.fault);
         warnings.clear();
         EXPECT_EQ(run_training(faulty).rollbacks, 1);
         expect_the_good_run(out);
@@ -190,12 +190,52 @@ TEST_F(Recovery, NamesEveryKindOfFault) {
     }
 }
 
+TEST_F(Recovery, NamesTheDequantizer) {
+    const std::string name = "dequantizer/step0/coupling/conv3/logs";
+    const Fault faults[] = {
+        // A coupling scale of 0: the noise stays finite, but not its density.
+        [&](Trainer& trainer) {
+            tensor(trainer, name, trainer.weights().params)[1] = 300;
+            tensor(trainer, "dequantizer/step0/coupling/conv3/bias", trainer.weights().params)[1] = -100;
+        },
+        // The noise is not finite either.
+        [&](Trainer& trainer) {
+            const Tensor* found = nullptr;
+            float* const values = tensor(trainer, name, trainer.weights().params, &found);
+            std::fill(values, values + found->count, 300.0f);
+        }};
+    for (const Fault& fault : faults) {
+        warnings.clear();
+        const std::string out = &fault == faults ? "density" : "noise";
+        SCOPED_TRACE(out);
+        HookedRun faulty = request(out, 6);
+        faulty.options.dequant = Dequantization::variational;
+        faulty.options.model.dequant_depth = 1;
+        faulty.options.model.dequant_width = 8;
+        faulty.hooks.before_step = once(5, fault);
+        EXPECT_EQ(run_training(faulty).rollbacks, 1);
+        ASSERT_EQ(warnings.size(), 1u);
+        EXPECT_NE(warnings[0].find("the loss is not finite: after the dequantizer"), std::string::npos)
+            << warnings[0];
+        const json told = report(out + "/trouble/step-00000005-1.json");
+        EXPECT_EQ(told["kind"], "loss");
+        EXPECT_EQ(told["layer"], "dequantizer");
+        EXPECT_EQ(told["tensor"], "/params/" + name);
+        ASSERT_EQ(told["states"].size(), 11u);  // 2 levels of 2 steps, a split, the top
+        EXPECT_EQ(told["states"][0]["after"], "dequantizer");
+        EXPECT_EQ(told["states"][0]["finite"], false);
+        if (out == "density") {
+            EXPECT_LE(told["states"][0]["largest"], 0.5);
+        }
+    }
+}
+
 TEST_F(Recovery, NamesOverflowingGradient) {
     make_good(6);
-    RunRequest faulty = request("run", 6);
+    HookedRun faulty = request("run", 6);
     faulty.options.loss_jump = faulty.options.condition_jump = 0;
     // A coupling scale saturated at 1: harmless in forward, 0 times infinity in backward.
-    faulty.before_step = once(5, [](Trainer& trainer) {
+    faulty.hooks.before_step = once(5, [](Trainer& trainer) {
         tensor(trainer, "level0/step1/coupling/conv3/logs", trainer.weights().params)[1] = 28.7f;
         tensor(trainer, "level0/step1/coupling/conv3/bias", trainer.weights().params)[1] = 34;
     });
@@ -210,8 +250,8 @@ TEST_F(Recovery, NamesOverflowingGradient) {
 
 TEST_F(Recovery, RestartsBeforeFirstCheckpoint) {
     make_good(5);
-    RunRequest faulty = request("run", 5);
-    faulty.before_step = once(2, poison("level0/split/bias", kNaN));
+    HookedRun faulty = request("run", 5);
+    faulty.hooks.before_step = once(2, poison("level0/split/bias", kNaN));
     EXPECT_EQ(run_training(faulty).rollbacks, 1);
     expect_the_good_run("run");
     EXPECT_NE(warnings[0].find("rolled back to step 0"), std::string::npos) << warnings[0];
@@ -219,11 +259,11 @@ TEST_F(Recovery, RestartsBeforeFirstCheckpoint) {
     for (const bool resume : {false, true}) {
         const std::string out = resume ? "resumed" : "init";
         for (const char* name : {"a", "b"}) {
-            RunRequest again = request(out + name, 8);
+            HookedRun again = request(out + name, 8);
             again.options.checkpoint_every = {0, false};
             (resume ? again.resume_from : again.init_from) = (folder / "good/latest.h5").string();
             again.resume = resume;
-            if (name[0] == 'b') again.before_step = once(7, poison("level0/split/bias", kNaN));
+            if (name[0] == 'b') again.hooks.before_step = once(7, poison("level0/split/bias", kNaN));
             EXPECT_EQ(run_training(again).rollbacks, name[0] == 'b' ? 1 : 0);
         }
         const CheckpointEdit a(folder / (out + "a/latest.h5")), b(folder / (out + "b/latest.h5"));
@@ -236,10 +276,10 @@ TEST_F(Recovery, RestartsBeforeFirstCheckpoint) {
 
 TEST_F(Recovery, LoweredLearningRateSurvivesResume) {
     const auto with_fault = [&](const std::string& out, index_t steps) {
-        RunRequest faulty = request(out, steps);
+        HookedRun faulty = request(out, steps);
         faulty.options.rollback_lr = 0.5;
         faulty.options.warmup_epochs = 0;
-        faulty.before_step = once(5, poison("level0/split/bias", kNaN));
+        faulty.hooks.before_step = once(5, poison("level0/split/bias", kNaN));
         return faulty;
     };
     EXPECT_EQ(run_training(with_fault("good", 12)).lr_scale, 0.5);
@@ -249,8 +289,8 @@ TEST_F(Recovery, LoweredLearningRateSurvivesResume) {
         EXPECT_EQ(lr.substr(0, lr.find(',')), i <= 4 ? "0.001" : "0.0005") << i;
     }
     run_training(with_fault("run", 6));
-    RunRequest rest = with_fault("run", 12);
-    rest.before_step = nullptr;
+    HookedRun rest = with_fault("run", 12);
+    rest.hooks.before_step = nullptr;
     rest.resume = true;
     EXPECT_EQ(run_training(rest).lr_scale, 0.5);
     expect_the_good_run("run");
@@ -264,7 +304,7 @@ TEST_F(Recovery, LoweredLearningRateSurvivesResume) {
 TEST_F(Recovery, StoppedRunsFollowTheSameDecay) {
     enum End { by_steps, by_epochs, by_minutes };
     const auto run = [&](const std::string& out, End end, index_t stop_at) {
-        RunRequest decaying = request(out, end == by_steps ? 12 : 0);
+        HookedRun decaying = request(out, end == by_steps ? 12 : 0);
         decaying.options.lr_schedule = LrSchedule::cosine;
         decaying.options.lr_final = 1e-5;
         decaying.options.warmup_epochs = 0;
@@ -274,8 +314,8 @@ TEST_F(Recovery, StoppedRunsFollowTheSameDecay) {
         const bool begins = !std::filesystem::exists(folder / out);
         const index_t first = begins ? 1 : CheckpointEdit(folder / out / "latest.h5").step;
         const auto minutes = std::make_shared<double>(0);
-        decaying.minutes = [=] { return *minutes; };
-        decaying.before_step = [=](index_t t, Trainer&) {
+        decaying.hooks.minutes = [=] { return *minutes; };
+        decaying.hooks.before_step = [=](index_t t, Trainer&) {
             *minutes = static_cast<double>(t - first) / 8;
             if (t == stop_at) std::raise(SIGTERM);
         };
@@ -307,7 +347,7 @@ TEST_F(Recovery, StoppedRunsFollowTheSameDecay) {
 }
 
 TEST_F(Recovery, WarnsWhereADecayEndsBeforeAPart) {
-    RunRequest decaying = request("run", 4);
+    HookedRun decaying = request("run", 4);
     decaying.options.lr_schedule = LrSchedule::cosine;
     run_training(decaying);
     decaying.resume = true;
@@ -327,7 +367,7 @@ TEST_F(Recovery, WarnsWhereADecayEndsBeforeAPart) {
 
 TEST_F(Recovery, DecayOnResumeNeedsTheRunsLimit) {
     run_training(request("run", 4));
-    RunRequest decaying = request("run", 8);
+    HookedRun decaying = request("run", 8);
     decaying.resume = true;
     decaying.options.lr_schedule = LrSchedule::cosine;
     decaying.recorded_limits = RunLimits{};
@@ -349,9 +389,9 @@ TEST_F(Recovery, FolderCopiedWithoutLinks) {
         std::filesystem::create_directory(folder / out);
         for (const char* file : {"latest.h5", "config.toml"})
             std::filesystem::copy_file(folder / "run" / file, folder / out / file);
-        RunRequest copied = request(out, 12);
+        HookedRun copied = request(out, 12);
         copied.resume = true;
-        copied.before_step = [left = faults](index_t t, Trainer& trainer) mutable {
+        copied.hooks.before_step = [left = faults](index_t t, Trainer& trainer) mutable {
             if (t != 7 || left-- <= 0) return;
             poison("level0/step1/actnorm/logs", kNaN)(trainer);
             trainer.weights_changed();
@@ -363,10 +403,10 @@ TEST_F(Recovery, FolderCopiedWithoutLinks) {
 }
 
 TEST_F(Recovery, UnreadableImagesLeaveACheckpoint) {
-    RunRequest run = request("run", 12);
+    HookedRun run = request("run", 12);
     run.options.data_access = ImageAccess::disk;
     run.options.checkpoint_every = run.options.eval_every = {0, false};  // nothing else saves
-    run.before_step = [this](index_t t, Trainer&) {
+    run.hooks.before_step = [this](index_t t, Trainer&) {
         if (t == 4) std::filesystem::resize_file(folder / "d.h5", 100);
     };
     expect_throw<Error>([&] { run_training(run); }, {"d.h5"});
@@ -375,14 +415,14 @@ TEST_F(Recovery, UnreadableImagesLeaveACheckpoint) {
 
 // Rows held back while audit.csv could not be written are written at the end, or the run fails.
 TEST_F(Recovery, WritesAuditsAtTheEnd) {
-    RunRequest good = request("good", 6);
+    HookedRun good = request("good", 6);
     good.options.audit_every = 4;
     run_training(good);
     for (const bool heals : {true, false}) {
         const std::string out = heals ? "heals" : "fails";
-        RunRequest run = request(out, 6);
+        HookedRun run = request(out, 6);
         run.options.audit_every = 4;
-        run.before_step = [=, this](index_t t, Trainer&) {
+        run.hooks.before_step = [=, this](index_t t, Trainer&) {
             const std::filesystem::path file = folder / (out + "/audit.csv"), aside = folder / "aside.csv";
             if (t == 4) {
                 std::filesystem::rename(file, aside);
@@ -407,30 +447,30 @@ TEST_F(Recovery, WritesAuditsAtTheEnd) {
 // A stop during validation or sampling drops their result, and keeps the step.
 TEST_F(Recovery, StopsDuringValidationAndSampling) {
     const auto small_batches = [this](const std::string& out) {
-        RunRequest run = request(out, 6);
+        HookedRun run = request(out, 6);
         run.options.micro_batch = 2;  // 3 batches of validation images for each set of weights
         return run;
     };
     run_training(small_batches("good"));
     for (const bool validates : {true, false}) {
         const std::string out = validates ? "validation" : "samples";
-        RunRequest run = small_batches(out);
+        HookedRun run = small_batches(out);
         run.options.checkpoint_every = {0, false};
         run.options.eval_every = {validates ? 3.0 : 0.0, false};
         run.options.sample_every = {validates ? 0.0 : 3.0, false};
         const auto asked = std::make_shared<int>(-1);  // since step 3
-        run.before_step = [=](index_t t, Trainer&) {
+        run.hooks.before_step = [=](index_t t, Trainer&) {
             if (t == 3) *asked = 0;
         };
         run.stop = [=] { return *asked >= 0 && ++*asked >= 5; };
         const RunResult result = run_training(run);
-        EXPECT_EQ(result.ended, "signal");
+        EXPECT_EQ(result.ended, RunEnd::signal);
         EXPECT_EQ(*asked, 6);  // once more before the next step
         EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, 3);
         EXPECT_EQ(rows(out + "/eval.csv").size(), 1u);
         EXPECT_TRUE(std::filesystem::is_empty(folder / out / "samples"));
         EXPECT_FALSE(result.valid_ema || result.valid_raw);
-        RunRequest rest = small_batches(out);
+        HookedRun rest = small_batches(out);
         rest.resume = true;
         rest.options.eval_every = run.options.eval_every;
         EXPECT_TRUE(run_training(rest).valid_ema);
@@ -448,7 +488,7 @@ TEST_F(Recovery, StopsDuringValidationAndSampling) {
 TEST_F(Recovery, VerboseRunReportsEngines) {
     if (!cuda_problem().empty()) GTEST_SKIP() << cuda_problem();
     for (const bool verbose : {false, true}) {
-        RunRequest run = request(verbose ? "verbose" : "quiet", 1);
+        HookedRun run = request(verbose ? "verbose" : "quiet", 1);
         run.device = Device::cuda;
         run.options.tune = true;
         run.verbose = verbose;
@@ -460,11 +500,11 @@ TEST_F(Recovery, VerboseRunReportsEngines) {
 }
 
 TEST_F(Recovery, GivesUpAfterRollingBackFurtherEachTime) {
-    RunRequest faulty = request("run", 12);
+    HookedRun faulty = request("run", 12);
     faulty.options.keep = 3;
     faulty.options.rollbacks = 4;
     faulty.options.rollback_lr = 0.5;
-    faulty.before_step = [this](index_t t, Trainer& trainer) {
+    faulty.hooks.before_step = [this](index_t t, Trainer& trainer) {
         if (t == 7) {  // remove the earlier failures
             EXPECT_FALSE(std::filesystem::exists(folder / "run/checkpoints/step-00000008.h5"));
         }
@@ -485,7 +525,7 @@ TEST_F(Recovery, GivesUpAfterRollingBackFurtherEachTime) {
     EXPECT_EQ(report("run/trouble/step-00000009-5.json")["action"], "given up");
     // Good checkpoints remain and can be resumed.
     EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 8);
-    RunRequest rest = request("run", 12);
+    HookedRun rest = request("run", 12);
     rest.resume = true;
     EXPECT_EQ(run_training(rest).progress.step, 12);
 
@@ -495,11 +535,11 @@ TEST_F(Recovery, GivesUpAfterRollingBackFurtherEachTime) {
 }
 
 TEST_F(Recovery, RetryCountResetsAfterEpoch) {
-    RunRequest faulty = request("run", 24);
+    HookedRun faulty = request("run", 24);
     faulty.options.rollbacks = 1;
     auto first = once(3, poison("level0/split/bias", kNaN)),
          second = once(9, poison("level0/split/bias", kNaN));
-    faulty.before_step = [&](index_t t, Trainer& trainer) {
+    faulty.hooks.before_step = [&](index_t t, Trainer& trainer) {
         first(t, trainer);
         second(t, trainer);  // 5 steps per epoch
     };
@@ -512,8 +552,8 @@ TEST_F(Recovery, RetryCountResetsAfterEpoch) {
 
 TEST_F(Recovery, NonFiniteAveragesAreNotSaved) {
     make_good(6);
-    RunRequest faulty = request("run", 6);
-    faulty.before_step = once(
+    HookedRun faulty = request("run", 6);
+    faulty.hooks.before_step = once(
         4, [](Trainer& trainer) { *tensor(trainer, "level0/split/bias", trainer.weights().ema) = kNaN; });
     EXPECT_EQ(run_training(faulty).rollbacks, 1);
     expect_the_good_run("run");
@@ -522,8 +562,8 @@ TEST_F(Recovery, NonFiniteAveragesAreNotSaved) {
 
 TEST_F(Recovery, RollbackSkipsDamagedCheckpoint) {
     make_good(10);
-    RunRequest faulty = request("run", 10);
-    faulty.before_step = once(7, [this](Trainer& trainer) {
+    HookedRun faulty = request("run", 10);
+    faulty.hooks.before_step = once(7, [this](Trainer& trainer) {
         std::filesystem::resize_file(folder / "run/checkpoints/step-00000006.h5", 5000);
         poison("level0/split/bias", kNaN)(trainer);
     });
@@ -534,7 +574,7 @@ TEST_F(Recovery, RollbackSkipsDamagedCheckpoint) {
 
 TEST_F(Recovery, GivesUpWithHugeLearningRate) {
     for (const double lr : {1e3, 1e6}) {
-        RunRequest wild = request("run" + std::to_string(static_cast<int>(lr)), 200);
+        HookedRun wild = request("run" + std::to_string(static_cast<int>(lr)), 200);
         wild.options.lr = lr;
         wild.options.warmup_epochs = 0;
         wild.options.rollback_lr = 0.5;
@@ -544,7 +584,7 @@ TEST_F(Recovery, GivesUpWithHugeLearningRate) {
         warnings.clear();
     }
     // With enough attempts it is lowered until training succeeds.
-    RunRequest wild = request("tamed", 60);
+    HookedRun wild = request("tamed", 60);
     wild.options.lr = 1e3;
     wild.options.warmup_epochs = 0;
     wild.options.rollback_lr = 0.1;

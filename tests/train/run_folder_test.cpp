@@ -2,7 +2,7 @@
 #include "train/run_folder.h"
 
 #include "tests/train/training.h"
-#include "train/resume.h"
+#include "train/evaluations.h"
 
 namespace glow {
 namespace {
@@ -170,6 +170,21 @@ TEST_F(RunFolderTest, FindsBestCheckpointUpToAStep) {
     expect_best(6, 2, 4.5);
     write_bytes(run.best(), "unknown");
     expect_best(6, {}, 4.25);
+}
+
+TEST_F(RunFolderTest, ReadsItsEvaluations) {
+    const Mean raw{.value = 4.25, .standard_error = 0.125, .count = 6}, ema{.value = 4, .count = 1};
+    EXPECT_EQ(evaluation_row(2, raw, "raw"), "2,valid,4.25,0.125,6,raw");
+    EXPECT_EQ(evaluation_row(2, ema, "ema"), "2,valid,4,,1,ema");
+    write_bytes(run.evaluations(), std::string(kEvaluationColumns) + "\n" + evaluation_row(2, raw, "raw") +
+                                       "\n" + evaluation_row(2, ema, "ema") + "\n");
+    const Evaluated found = read_evaluations(run, 2);
+    ASSERT_TRUE(found.raw && found.ema);
+    EXPECT_EQ(found.raw->value, 4.25);
+    EXPECT_EQ(found.raw->error(), 0.125);
+    EXPECT_EQ(found.raw->count, 6);
+    EXPECT_EQ(found.ema->value, 4);
+    EXPECT_EQ(found.ema->error(), std::nullopt);
 }
 
 TEST_F(RunFolderTest, DetectsExistingRun) {

@@ -55,16 +55,10 @@ struct Training {
         : options(options),
           backend(Device::cpu, threads, 0, nullptr, std::move(conv)),
           plan(memory_plan(options, options.init_batch, backend)),
-          memory(Device::cpu, capacity(plan)),
+          memory(Device::cpu, capacity_of(plan, Device::cpu)),
           trainer(options, backend, memory),
           init_images(options.init_batch, options.model, 1),
           images(options.batch, options.model, 2) {}
-
-    static MemoryBytes capacity(const MemoryPlan& plan) {
-        MemoryBytes bytes = plan.bytes;
-        at(bytes, Category::stored) = plan.fallback_stored;
-        return bytes;
-    }
 
     // Initialized from data, then every parameter is perturbed, so that no gradient is 0 and no two tensors
     // look alike.

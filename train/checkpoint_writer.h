@@ -1,0 +1,56 @@
+// Writes the folder of a run: its lock, config.toml, checkpoints and the links to them.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "data/formats/file_lock.h"
+#include "inference/model_file.h"
+#include "train/history.h"
+#include "train/resume.h"
+#include "train/run_folder.h"
+
+namespace glow {
+
+struct CheckpointContents {
+    nlohmann::ordered_json config;  // options and data set
+    const TrainingProgress& progress;
+    const Parameters& parameters;
+    const Weights& weights;
+    const Exec& exec;
+};
+
+// Only root uses it.
+class CheckpointWriter {
+  public:
+    CheckpointWriter(const RunRequest& request, const RunFolder& folder)
+        : request_(request), folder_(folder) {}
+
+    // One process at a time uses the folder. Locks it again if it was replaced.
+    void lock_folder();
+    // The lock on the folder, which its logs check. Changes when the folder is locked again.
+    const std::unique_ptr<FileLock>& lock() const { return lock_; }
+    // Makes the folder if there is none. config: the text of config.toml.
+    void open_folder(const std::string& config);
+    // Sets damaged checkpoints aside, and makes latest.h5 point to the checkpoint that the run resumes from, if
+    // that is the run's own.
+    void take_over(ResumedRun& resumed);
+    // Writes a checkpoint and links latest.h5 to it, then removes earlier ones (RunFolder::prune). Makes a
+    // deleted folder again, with this config.toml.
+    void write(const CheckpointContents& contents, const std::string& config, int keep, index_t previous);
+    // Links latest.h5 or best.h5 to the checkpoint of a step.
+    void link(const std::filesystem::path& name, index_t step);
+    // Links best.h5 to the checkpoint of a step; removes it if there is none.
+    void relink_best(std::optional<index_t> step);
+
+  private:
+    const RunRequest& request_;
+    const RunFolder& folder_;
+    std::unique_ptr<FileLock> lock_;
+    bool reported_links_ = false;
+};
+
+}  // namespace glow
