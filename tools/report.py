@@ -26,7 +26,7 @@ from script_text import end_with
 PAGE, PICTURES = {".html", ".htm"}, {".png", ".svg", ".pdf"}
 SHEET_BYTES = 64 << 20  # a larger sheet of samples is named, not shown
 
-VERDICT = {"ok": "healthy", "young": "young", "look": "worth a look", "broken": "broken"}
+VERDICT = {"ok": "healthy", "short": "too short to judge", "look": "worth a look", "broken": "broken"}
 MARK = {"ok": "\N{CHECK MARK}", "look": "!", "broken": "\N{MULTIPLICATION SIGN}", "unknown": "\N{EN DASH}"}
 
 STYLE = """
@@ -34,7 +34,7 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 60rem; mar
 h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 2rem; } p.about { margin-top: .3rem; color: #555; }
 .verdict { padding: .7rem 1rem; border-left: .5rem solid; font-size: 1.1rem; margin: 1rem 0; }
 .verdict.ok { border-color: #009E73; background: #E6F5F1; } .verdict.look { border-color: #E69F00; background: #FDF4E3; }
-.verdict.young { border-color: #0072B2; background: #E6F1F8; }
+.verdict.short { border-color: #0072B2; background: #E6F1F8; }
 .verdict.broken { border-color: #D55E00; background: #FBEDE4; }
 table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
@@ -98,7 +98,7 @@ def about(run):
 def verdict_line(checks, state, run):
     if state == "ok":
         return VERDICT[state]
-    if state == "young":
+    if state == "short":
         return f"{VERDICT[state]}: nothing wrong in its {run.rows} row{'s' * (run.rows != 1)}"
     return f"{VERDICT[state]}: {', '.join(check.name for check in checks if check.state == state)}"
 
@@ -147,9 +147,9 @@ def page(run, references, against, title, smooth, sheet_count):
         body.append("<h2>Samples over time</h2><p>From the averaged weights, with the same noise at every step, scaled by temperature T.</p>")
         for step, data in shown:
             body.append(f"<figure>{embedded(data, f'samples at step {step}')}<figcaption>step {step}</figcaption></figure>")
-    if run.flights:
+    if run.failures:
         body.append("<h2>Failed steps</h2>")
-        body += [f"<pre>{html.escape(flight['text'])}</pre>" for flight in run.flights[-5:]]
+        body += [f"<pre>{html.escape(failure['text'])}</pre>" for failure in run.failures[-5:]]
     if run.config:
         options = "\n".join(f"{name} = {value}" for name, value in run.config.items())
         body.append(f"<details><summary>All options</summary><pre>{html.escape(options)}</pre></details>")

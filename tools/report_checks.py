@@ -7,7 +7,7 @@ import numpy as np
 
 from report_read import smoothed
 
-OK, YOUNG, LOOK, BROKEN, UNKNOWN = "ok", "young", "look", "broken", "unknown"
+OK, SHORT, LOOK, BROKEN, UNKNOWN = "ok", "short", "look", "broken", "unknown"
 
 DRIFT_TOLERANCE = {"bf16": 1e-2, "tf32": 1e-2}  # in units of x; 1e-5 for other networks (glow_train --drift-tolerance)
 CONDITION_LOOK, CONDITION_BROKEN = 1e4, 1e7  # W^-1 x loses four digits of a float; all of them
@@ -149,11 +149,11 @@ def speed(run):
 
 def rollbacks(run):
     limit = "no step failed: trouble/ has no report"
-    if not run.flights:
+    if not run.failures:
         return Check("roll-backs", OK, "none", limit)
-    last = run.flights[-1]
-    given_up = any(flight["gave_up"] for flight in run.flights)
-    found = f"{len(run.flights)} reports, one of step {last['step']}: {last['what']}" + ("; the run gave up" if given_up else "")
+    last = run.failures[-1]
+    given_up = any(failure["gave_up"] for failure in run.failures)
+    found = f"{len(run.failures)} reports, one of step {last['step']}: {last['what']}" + ("; the run gave up" if given_up else "")
     return Check("roll-backs", BROKEN if given_up else LOOK, found, limit)
 
 
@@ -201,7 +201,7 @@ def duration(seconds):
 
 
 def examine(run):
-    """All checks, and their worst state; YOUNG if nothing is wrong with a run of too few rows."""
+    """All checks, and their worst state; SHORT if nothing is wrong with a run of too few rows."""
     checks = [check(run) for check in (finite, falling, gap, average, drift, condition, rollbacks, at_work, checkpoint, speed, memory)]
     states = [check.state for check in checks]
-    return checks, BROKEN if BROKEN in states else LOOK if LOOK in states else YOUNG if run.rows < FEW_ROWS else OK
+    return checks, BROKEN if BROKEN in states else LOOK if LOOK in states else SHORT if run.rows < FEW_ROWS else OK

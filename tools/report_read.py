@@ -134,18 +134,18 @@ def describe_data(path):
     return described
 
 
-def read_flights(folder):
+def read_failures(folder):
     """Reports of failed steps in file order: {step, what, gave_up, text} each."""
-    flights = []
+    failures = []
     for path in sorted((folder / "trouble").glob("step-*.json")):
         try:
             text = path.read_text(encoding="utf-8-sig")
             report = json.loads(text)
-            flights.append({"step": int(report["step"]), "what": str(report.get("message", "no message")),
+            failures.append({"step": int(report["step"]), "what": str(report.get("message", "no message")),
                             "gave_up": report.get("action") == "given up", "text": text})  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             say(f"{path}: skipped, not a complete report")
-    return flights
+    return failures
 
 
 def files_of_run(folder):
@@ -176,7 +176,7 @@ class Run:
         self.samples = sorted((self.folder / "samples").glob("step-*.png"))
         self.checkpoints = sorted((self.folder / "checkpoints").glob("step-*.h5"))
         self.has_latest = (self.folder / "latest.h5").exists()
-        self.flights = read_flights(self.folder)
+        self.failures = read_failures(self.folder)
 
     def option(self, name, default=0.0):
         """An option's number, or the default."""

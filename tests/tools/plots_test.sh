@@ -138,9 +138,9 @@ else
     verdict none "worth a look: checkpoint"
     # A run that began just now.
     variant first && sed -i '5,$d' "$work/first/metrics.csv" && : >"$work/first/eval.csv" && rm "$work/first/latest.h5"
-    verdict first "young: nothing wrong in its 3 rows"
+    verdict first "too short to judge: nothing wrong in its 3 rows"
     page_of first
-    check "page: young" grep -qF "<div class='verdict young'>" "$work/page.html"
+    check "page: too short" grep -qF "<div class='verdict short'>" "$work/page.html"
     sed -i 's/max-steps = 600/max-steps = 30/' "$work/first/config.toml"
     verdict first "worth a look: checkpoint"
     variant late && sed -i 's/max-steps = 600/max-steps = 6000/' "$work/late/config.toml" && rm "$work/late/latest.h5"
