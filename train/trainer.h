@@ -1,5 +1,5 @@
-// Trainer: a model with its optimizer state, and one training step. step.cpp has the step and the checks for a
-// failed one, trainer.cpp the rest. Read step.cpp first.
+// Trainer: a model with its optimizer state, and one training step. step.cpp has the step and its checks,
+// trainer.cpp the rest. Read step.cpp first.
 #pragma once
 
 #include <memory>

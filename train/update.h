@@ -46,8 +46,8 @@ class Update : public GradientHook {
 class WholeModelUpdate : public Update {
   public:
     // Allocates gradients and the communicator's scratch from their arenas. exec: the device of the run's
-    // arrays, even if the context only counts. Without moments in `weights`, apply() changes nothing. partial:
-    // square_scratch() doubles.
+    // arrays, even if the context only counts. Without moments in `weights`, apply() changes nothing.
+    // partial: square_scratch() doubles.
     WholeModelUpdate(const Context& context, const Exec& exec, index_t size, const Weights& weights,
                      Memory& memory, double* partial);
 
