@@ -1,6 +1,7 @@
 // The files of a run: logs truncated on resume, old checkpoints removed, links.
 #include "train/run_folder.h"
 
+#include "inference/statistics.h"
 #include "tests/train/training.h"
 #include "train/evaluations.h"
 
