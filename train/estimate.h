@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "train/memory_plan.h"
 #include "train/run.h"
 
 namespace glow {
