@@ -10,10 +10,12 @@
 #include "inference/model_file.h"
 #include "inference/statistics.h"
 #include "kernels/enum_names.h"
-#include "train/memory_plan.h"
-#include "train/trainer.h"
+#include "runtime/communicator.h"
+#include "train/options.h"
 
 namespace glow {
+
+class Trainer;
 
 struct RunLimits {
     index_t max_steps = 0;

@@ -12,6 +12,7 @@
 #include "train/run_folder.h"
 #include "train/schedule.h"
 #include "train/timer.h"
+#include "train/trainer.h"
 
 namespace glow {
 

@@ -18,6 +18,7 @@
 #include "train/run_log.h"
 #include "train/schedule.h"
 #include "train/stop_signals.h"
+#include "train/trainer.h"
 
 namespace glow {
 
