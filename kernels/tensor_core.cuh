@@ -10,8 +10,8 @@
 
 #include "kernels/async_copy.cuh"
 
-// For code of kernels that use these instructions. GLOW_UNROLL(n) stands before a loop; without a number it is
-// unrolled completely. g++ would warn about the pragma.
+// For code of kernels that use these instructions. GLOW_UNROLL(n) stands before a loop; without a number it
+// is unrolled completely. g++ would warn about the pragma.
 #if defined(__CUDACC__)
 #define GLOW_DEVICE __device__
 #define GLOW_PRAGMA(text) _Pragma(#text)

@@ -1,5 +1,5 @@
-// The source of the kernels of bf16 products, run on the CPU with emulated warps, against plain loops that add
-// in the same order: bit for bit, except for the sums of dhidden.
+// The source of the kernels of bf16 products, run on the CPU with emulated warps, against plain loops that
+// add in the same order: bit for bit, except for the sums of dhidden.
 #define GLOW_HOST_ONLY  // these kernels run on host memory in a CUDA build too
 #include "kernels/narrow_conv_kernels.cuh"
 

@@ -1,11 +1,11 @@
 // Runs a kernel whose warps exchange values within a phase on the CPU: the instructions that
-// kernels/tensor_core.cuh declares, for the threads of one block. The host loop of block.cuh cannot run such a
-// kernel, because it finishes a phase in one thread before it starts the next.
+// kernels/tensor_core.cuh declares, for the threads of one block. The host loop of block.cuh cannot run such
+// a kernel, because it finishes a phase in one thread before it starts the next.
 //
 // Each thread is a fiber. It runs until it needs values of other lanes or a barrier; the last thread that
-// arrives completes the operation. Threads that wait are continued in last-in, first-out order, so one warp runs
-// as far ahead of the others as the barriers allow. This exposes missing barriers, as do shared memory that is
-// filled with NaN at the start and copies that every second thread delays until it waits for them.
+// arrives completes the operation. Threads that wait are continued in last-in, first-out order, so one warp
+// runs as far ahead of the others as the barriers allow. This exposes missing barriers, as do shared memory
+// that is filled with NaN at the start and copies that every second thread delays until it waits for them.
 //
 // Define GLOW_HOST_ONLY before including this header.
 #pragma once
