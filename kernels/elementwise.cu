@@ -1,6 +1,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/for_each.cuh"
 #include "kernels/math.h"
+#include "kernels/pack.cuh"
 
 namespace glow::inline GLOW_REAL {
 namespace {
@@ -12,6 +13,27 @@ struct Fill {
     T value;
     T* values;
     GLOW_HD void operator()(index_t i) const { values[i] = value; }
+};
+
+// GPU version, 16 bytes at a time.
+template <class T>
+struct FillPack {
+    static constexpr const char* name = "fill";
+    static constexpr index_t kSize = Pack<T>::kSize;
+    index_t count;
+    T value;
+    T* values;
+    double bytes() const { return static_cast<double>(count) * sizeof(T); }
+    GLOW_HD void operator()(index_t pack) const {
+        const index_t i = pack * kSize, rest = count - i;
+        if (rest < kSize) {
+            for (index_t j = 0; j < rest; ++j) values[i + j] = value;
+            return;
+        }
+        Pack<T> all;
+        for (index_t j = 0; j < kSize; ++j) all.value[j] = value;
+        store_pack(all, values + i);
+    }
 };
 
 template <class T>
@@ -36,7 +58,11 @@ struct Cast {
 
 template <class T>
 void fill(const Exec& exec, index_t count, T value, T* values) {
-    for_each(exec, count, Fill<T>{value, values});
+    constexpr index_t kPack = Pack<T>::kSize;
+    if (packs_fit(exec, kPack, values))  // also where the last pack is not whole
+        for_each(exec, (count + kPack - 1) / kPack, FillPack<T>{count, value, values});
+    else
+        for_each(exec, count, Fill<T>{value, values});
 }
 
 template <class T>

@@ -251,14 +251,21 @@ TEST(Moments, NormalizeActnorm) {
     }
 }
 
-TEST(Fill, FillAndCopyTouchOnlyTheirElements) {
-    std::vector<float> values(20001, 1.0f), other(20001, 5.0f);
-    fill(test::cpu(), 20000, 2.0f, values.data());
-    EXPECT_EQ(values, [] {
-        std::vector<float> expected(20001, 2.0f);
-        expected[20000] = 1.0f;
-        return expected;
-    }());
+// Also where a GPU's packs of 16 bytes are not whole, or values are not aligned to them.
+TEST(Fill, FillTouchesOnlyItsElements) {
+    for (const bool use_gpu_paths : {false, true})
+        for (const int begin : {0, 1})
+            for (const int count : {0, 1, 3, 20000, 20001, 20003}) {
+                std::vector<float> values(20008, 1.0f), expected = values;
+                std::fill_n(expected.begin() + begin, count, 2.0f);
+                fill({Device::cpu, 2, nullptr, use_gpu_paths}, count, 2.0f, values.data() + begin);
+                EXPECT_EQ(values, expected) << use_gpu_paths << " " << begin << " " << count;
+            }
+}
+
+TEST(Copy, CopyTouchesOnlyItsElements) {
+    const std::vector<float> values(20001, 2.0f);
+    std::vector<float> other(20001, 5.0f);
     copy(test::cpu(), 20000, values.data(), other.data());
     EXPECT_EQ(other[19999], 2.0f);
     EXPECT_EQ(other[20000], 5.0f);
