@@ -9,6 +9,7 @@
 #include <iterator>
 #include <memory>
 #include <new>
+#include <string_view>
 #include <system_error>
 #include <thread>
 
@@ -113,6 +114,42 @@ std::string did_you_mean(const CLI::App& app, const std::string& unknown) {
     return nearest.empty() ? "" : fmt::format("; did you mean {} instead of {}?", nearest, word);
 }
 
+// The option that a word of the command line names: "--output", "-o".
+const CLI::Option* option_named(const CLI::App& app, const std::string& word) {
+    for (const CLI::Option* const option : app.get_options())
+        if (option->check_name(word)) return option;
+    for (const CLI::App* const sub : app.get_subcommands({}))
+        if (const CLI::Option* const option = option_named(*sub, word)) return option;
+    return nullptr;
+}
+
+// Whether CLI11 would take the text apart as a list, if the option has several values.
+bool is_list_text(std::string_view text) {
+    return (text.starts_with('[') && text.ends_with(']')) || text == "{}";
+}
+
+// The words of the command line. "[a,b]" becomes "./[a,b]" except as the value of an option with one value:
+// CLI11 would read it as a list of two names, but a file or folder may be called that.
+std::vector<std::string> words_of(const CLI::App& app, int argc, char** argv) {
+    std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+    const auto has_one_value = [&app](const std::string& name) {
+        const CLI::Option* const option = name.starts_with('-') ? option_named(app, name) : nullptr;
+        return option != nullptr && option->get_items_expected_max() == 1 && !option->get_allow_extra_args();
+    };
+    std::string before;
+    for (std::string& word : words) {
+        const std::string given = word;
+        const std::size_t equals = word.starts_with("--") ? word.find('=') : std::string::npos;
+        if (equals != std::string::npos && is_list_text(std::string_view(word).substr(equals + 1))) {
+            if (!has_one_value(word.substr(0, equals))) word.insert(equals + 1, "./");
+        } else if (is_list_text(word) && !has_one_value(before)) {
+            word.insert(0, "./");
+        }
+        before = given;
+    }
+    return words;
+}
+
 // Values for which empty text has a meaning of its own.
 constexpr const char* kMayBeEmpty[] = {"--engines", "--algorithms"};
 
@@ -203,8 +240,10 @@ void CommandLine::clear_line() const {
 
 void CommandLine::parse_and_run(int argc, char** argv) {
     require_decimal_numbers(app_);
+    std::vector<std::string> words = words_of(app_, argc, argv);
+    std::reverse(words.begin(), words.end());  // as CLI11 expects them
     try {
-        app_.parse(argc, argv);
+        app_.parse(std::move(words));
     } catch (const CLI::CallForVersion& version) {
         if (is_root()) write_line(stdout, version.what());
         return flush_results();

@@ -81,6 +81,30 @@ TEST_F(Editing, AcceptsImageFiles) {
     EXPECT_EQ(part(more, 3), test_image(2));
 }
 
+// CLI11 reads [a,b] as a list.
+TEST_F(Editing, AcceptsBracketsInFileNames) {
+    for (const auto& [name, image] : {std::pair{"[photos]", 0}, {"photos", 1}, {"[a,b]", 2}}) {
+        std::filesystem::create_directories(folder / name);
+        write_png(folder / name / "1.png", {8, 8, 3, test_image(image)});
+    }
+    const auto first_two = [&](const Words& files) {
+        done(Words{"interpolate"} + kModel + files + Words{"--steps", "2", "-o", "x.h5"});
+        return images_of("x.h5", 2);
+    };
+    const std::vector<std::uint8_t> images = first_two({"--files", "[photos]", "[a,b]"}),
+                                    reversed = first_two({"--files=[a,b]", "photos"});
+    EXPECT_EQ(part(images, 0), test_image(0));
+    EXPECT_EQ(part(images, 1), test_image(2));
+    EXPECT_EQ(part(reversed, 0), test_image(2));
+    EXPECT_EQ(part(reversed, 1), test_image(1));
+    for (const char* const name : {"[a.png,b.png]", "{}"}) {
+        const Outcome outcome =
+            latent(Words{"interpolate"} + kModel + Words{"--files", name, "photos", "-o", "y.h5"});
+        EXPECT_EQ(outcome.code, 2);
+        EXPECT_NE(outcome.err.find(std::string("./").append(name, 2)), std::string::npos) << outcome.err;
+    }
+}
+
 // A model whose inverse overflows far from images, as after few steps of training.
 TEST_F(Editing, FallsBackToLinearPath) {
     const Words between =

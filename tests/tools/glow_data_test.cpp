@@ -588,6 +588,12 @@ TEST(GlowData, MakesDataSetsFromNumPyArchives) {
         (std::vector<index_t>{info.train, info.valid, info.test, info.H, info.W, info.C, info.n_classes}),
         (std::vector<index_t>{18, 6, 5, 8, 8, 3, 10}));
     expect_error(run(folder, {"npz", "a.h5", "-o", "b.h5"}), 2, "not a ZIP archive");
+    // A name in brackets is not a list of names.
+    const char* const list = "[train_data_batch_1.npz,train_data_batch_2.npz]";
+    expect_error(run(folder, {"npz", list, "-o", "b.h5"}), 2, fmt::format("./{}: cannot be read", list));
+    std::filesystem::copy_file(folder / "train_data_batch_1.npz", folder / "[1]");
+    EXPECT_EQ(run(folder, {"npz", "--force", "[1]", "val_data.npz", "-o", "b.h5"}).code, 0);
+    std::filesystem::remove(folder / "b.h5");
     // A file twice would put its images in training and validation.
     std::filesystem::create_symlink("val_data.npz", folder / "train_link.npz");
     for (const char* const twice : {"val_data.npz", "./val_data.npz", "train_link.npz"})
