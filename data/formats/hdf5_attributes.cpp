@@ -66,12 +66,14 @@ std::string Hdf5File::string_attribute(const std::string& object, const std::str
         if (H5Aread(attribute.attribute, memory, &text) < 0) fail("cannot be read: " + reason());
         const std::string result = text == nullptr ? "" : text;
         H5free_memory(text);
+        require_not_shorter(id_, shown_, bytes_, object);
         return result;
     }
     const std::size_t size = H5Tget_size(attribute.type);
     if (bytes_ >= 0 && size > static_cast<std::size_t>(bytes_)) fail("claims more bytes than the file has");
     std::string text(size, '\0');
     if (H5Aread(attribute.attribute, attribute.type, text.data()) < 0) fail("cannot be read: " + reason());
+    require_not_shorter(id_, shown_, bytes_, object);
     if (H5Tget_strpad(attribute.type) == H5T_STR_SPACEPAD)
         text.erase(text.find_last_not_of(' ') + 1);
     else
@@ -90,12 +92,14 @@ std::int64_t Hdf5File::integer_attribute(const std::string& object, const std::s
     if (H5Tget_sign(attribute.type) == H5T_SGN_NONE) {
         std::uint64_t value = 0;
         if (H5Aread(attribute.attribute, H5T_NATIVE_UINT64, &value) < 0) fail("cannot be read: " + reason());
+        require_not_shorter(id_, shown_, bytes_, object);
         if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
             fail("is too large");
         return static_cast<std::int64_t>(value);
     }
     std::int64_t value = 0;
     if (H5Aread(attribute.attribute, H5T_NATIVE_INT64, &value) < 0) fail("cannot be read: " + reason());
+    require_not_shorter(id_, shown_, bytes_, object);
     return value;
 }
 
@@ -110,6 +114,7 @@ double Hdf5File::number_attribute(const std::string& object, const std::string& 
     double value = 0;
     if (H5Aread(attribute.attribute, H5T_NATIVE_DOUBLE, &value) < 0)
         bad_input(shown_, object, fmt::format("attribute {}: cannot be read: {}", name, reason()));
+    require_not_shorter(id_, shown_, bytes_, object);
     return value;
 }
 

@@ -1,6 +1,7 @@
 #include "data/formats/hdf5_calls.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "kernels/error.h"
 
@@ -45,6 +46,15 @@ void silence() {
 
 [[noreturn]] void bad_write(const std::filesystem::path& file, const std::string& object) {
     throw Error(fmt::format("cannot write {} to {}: {}", object, file.string(), reason()));
+}
+
+void require_not_shorter(hid_t file, const std::filesystem::path& shown, index_t bytes,
+                         const std::string& object) {
+    void* descriptor = nullptr;
+    struct stat status {};
+    if (H5Fget_vfd_handle(file, H5P_DEFAULT, &descriptor) < 0 ||
+        fstat(*static_cast<int*>(descriptor), &status) != 0 || status.st_size < bytes)
+        bad_input(shown, object, "cannot be read: the file became shorter while it was open");
 }
 
 Handle file_access() {

@@ -47,6 +47,10 @@ void silence();
 [[noreturn]] void bad_input(const std::filesystem::path& file, const std::string& object,
                             const std::string& what);
 [[noreturn]] void bad_write(const std::filesystem::path& file, const std::string& object);
+// Call after every read, with the file's size when it was opened: HDF5 returns zeros beyond the end of a file,
+// and a file may shrink while it is open. Throws InputError.
+void require_not_shorter(hid_t file, const std::filesystem::path& shown, index_t bytes,
+                         const std::string& object);
 
 // ---- Property lists ------------------------------------------------------------------------------
 

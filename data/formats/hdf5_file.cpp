@@ -2,7 +2,6 @@
 #include "data/formats/hdf5_file.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <utility>
@@ -40,6 +39,7 @@ void read_whole(hid_t file, const std::filesystem::path& shown, index_t bytes, c
     if (array.info.elements > 0 &&
         H5Dread(array.array, native<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
         bad_input(shown, name, "cannot be read: " + reason());
+    require_not_shorter(file, shown, bytes, name);
 }
 
 }  // namespace
@@ -218,6 +218,7 @@ void Hdf5File::read_rows(const std::string& name, index_t first, index_t count, 
     select_rows(file_space, shape, first, count);
     if (H5Dread(array.array, native<T>(), memory_space, file_space, H5P_DEFAULT, values) < 0)
         bad_input(shown_, name, "cannot be read: " + reason());
+    require_not_shorter(id_, shown_, bytes_, name);
 }
 
 void Hdf5File::read_scattered_rows(const std::string& name, const index_t* rows, index_t count,
@@ -246,12 +247,7 @@ void Hdf5File::read_scattered_rows(const std::string& name, const index_t* rows,
                     kept_->file_space, H5P_DEFAULT, values + i * kept_->row_bytes) < 0)
             bad_input(shown_, name, "cannot be read: " + reason());
     }
-    // HDF5 returns zeros beyond the end of a file, and a file may shrink while it is open.
-    void* descriptor = nullptr;
-    struct stat status {};
-    if (H5Fget_vfd_handle(id_, H5P_DEFAULT, &descriptor) < 0 ||
-        fstat(*static_cast<int*>(descriptor), &status) != 0 || status.st_size < bytes_)
-        bad_input(shown_, name, "cannot be read: the file became shorter while it was open");
+    require_not_shorter(id_, shown_, bytes_, name);
 }
 
 template <class T>

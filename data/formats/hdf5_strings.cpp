@@ -86,6 +86,7 @@ std::vector<std::string> Hdf5File::read_strings(const std::string& name) const {
         }
         if (variable) H5Dvlen_reclaim(memory, memory_space, H5P_DEFAULT, bytes.data());
     }
+    require_not_shorter(id_, shown_, bytes_, name);
     return strings;
 }
 

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <thread>
 
@@ -341,6 +342,43 @@ TEST(Hdf5File, RejectsTruncatedFiles) {
 }
 
 // As a run does with latest.h5 and its oldest checkpoints.
+// HDF5 returns zeros beyond the end, for example of a data set that another program rewrites in place.
+TEST(Hdf5File, RejectsFileThatShrinksWhileOpen) {
+    const TemporaryFolder folder;
+    const std::filesystem::path path = folder / "a.h5";
+    Hdf5File written = Hdf5File::create(path);
+    const std::vector<std::uint8_t> rows(40 * 1000, 7);
+    written.write<std::uint8_t>("/a", {40, 1000}, rows.data());
+    written.write_strings("/names", {"first", "second"});
+    written.set_string("/", "text", "words");
+    written.set_integer("/", "whole", 3);
+    written.set_number("/", "number", 0.5);
+    written.close();
+    const Hdf5File file = Hdf5File::open(path);
+    // Structure that is in HDF5's cache is read without an error.
+    file.describe("/a");
+    file.read_strings("/names");
+    file.string_attribute("/", "text");
+    std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+    std::vector<std::uint8_t> values(rows.size());
+    const index_t row = 39;
+    const std::vector<std::function<void()>> reads = {
+        [&] {
+            file.read<std::uint8_t>("/a", {40, 1000}, values.data());
+        },
+        [&] {
+            file.read<std::uint8_t>("/a", {40, 1000});
+        },
+        [&] { file.read_rows<std::uint8_t>("/a", 0, 40, values.data()); },
+        [&] { file.read_scattered_rows("/a", &row, 1, values.data()); },
+        [&] { file.read_strings("/names"); },
+        [&] { file.string_attribute("/", "text"); },
+        [&] { file.integer_attribute("/", "whole"); },
+        [&] { file.number_attribute("/", "number"); }};
+    for (const auto& read : reads)
+        expect_throw<InputError>(read, {"a.h5", "became shorter while it was open"});
+}
+
 TEST(Hdf5File, OpensLinkWhileItIsReplaced) {
     const TemporaryFolder folder;
     const std::string bytes = small_file(folder);
