@@ -100,6 +100,22 @@ void ImageFolder::give_one_class_each() {
               [](const File& a, const File& b) { return fs::path(a.name) < fs::path(b.name); });
 }
 
+// A class that vanishes, because its folder or all of its photographs are dangling links, would change the
+// labels of those after it.
+void ImageFolder::require_all_classes() const {
+    std::vector<std::string> missing;
+    for (const auto& [name, problem] : unreadable_) {
+        if (in_no_folder(name) && is_photo_name(name)) continue;
+        if (!std::binary_search(classes_.begin(), classes_.end(), class_name(name)))
+            missing.push_back(problem);
+    }
+    if (!missing.empty())
+        throw InputError(fmt::format(
+            "{}: a class may be missing, which would change the labels of the others: {}; restore or remove "
+            "it, or use --no-classes",
+            folder_.string(), join_problems(missing)));
+}
+
 // Labels from the first folder of each path. Files in no folder are left out.
 void ImageFolder::set_classes() {
     const auto is_outside = [](const auto& file) { return in_no_folder(file.name); };
@@ -113,6 +129,7 @@ void ImageFolder::set_classes() {
         if (classes_.empty() || classes_.back() != name) classes_.push_back(name);
         file.label = static_cast<std::int32_t>(classes_.size()) - 1;
     }
+    if (!options_.strict) require_all_classes();  // strict: any skipped file is an error
     if (lost > 0)
         skipped_.push_back(
             fmt::format("{}: {} images are in no folder, so of no class", folder_.string(), lost));
@@ -139,6 +156,7 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     skipped_ = std::move(listed.skipped);
     other_files_ = std::move(listed.other_files);
     repeats_ = std::move(listed.repeats);
+    unreadable_ = std::move(listed.unreadable);
     set_classes();
     if (options.tile) measure();
     std::sort(skipped_.begin(), skipped_.end());

@@ -37,7 +37,7 @@ struct ImageFolderOptions {
 // Skipped, or an error with `strict`: files that are damaged, unreadable or smaller than one square, image
 // names that are dangling links, pipes or similar, folders that cannot be listed, and with `classes` images
 // outside a subfolder. Throws InputError without a folder or an image, if classes are requested and there
-// are fewer than two, or if a file has names in two classes.
+// are fewer than two, if a class cannot be read at all, or if a file has names in two classes.
 class ImageFolder : public ImageSource {
   public:
     ImageFolder(const std::filesystem::path& folder, const ImageFolderOptions& options);
@@ -77,6 +77,7 @@ class ImageFolder : public ImageSource {
     };
 
     void set_classes();
+    void require_all_classes() const;
     void give_one_class_each();
     void measure();
     void split();
@@ -100,6 +101,7 @@ class ImageFolder : public ImageSource {
     std::vector<std::string> classes_, skipped_;
     std::map<std::string, index_t> other_files_;
     std::vector<PhotoFiles::Repeat> repeats_;
+    std::vector<PhotoFiles::Unreadable> unreadable_;
 };
 
 }  // namespace glow

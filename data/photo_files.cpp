@@ -30,6 +30,16 @@ bool is_within(const fs::path& path, const fs::path& folder) {
     return !inside.empty() && *inside.begin() != "..";
 }
 
+// Whether the name of a dangling link, such as notes.txt, says that its target is a file. Names of folders may
+// contain dots, too.
+bool has_file_suffix(const fs::path& name) {
+    constexpr std::size_t kLongest = 5;  // ".json"
+    const std::string suffix = name.extension().string();
+    return suffix.size() >= 2 && suffix.size() <= kLongest &&
+           std::all_of(suffix.begin() + 1, suffix.end(),
+                       [](unsigned char character) { return std::isalnum(character) != 0; });
+}
+
 // Files of the folder `below` and of the folders in it; links to folders go to `links`.
 void list(const fs::path& root, const fs::path& below, PhotoFiles& files, std::vector<fs::path>& links) {
     const fs::path listed = root / below;
@@ -50,15 +60,19 @@ void list(const fs::path& root, const fs::path& below, PhotoFiles& files, std::v
             const std::string problem = file_problem(entry->path());
             files.skipped.push_back(fmt::format("{}: cannot be read: {}", entry->path().string(),
                                                 problem.empty() ? "it changed while it was read" : problem));
+            if (is_photo_name(name) || !has_file_suffix(name))
+                files.unreadable.push_back({name.string(), files.skipped.back()});
         } else {
             ++files.other_files[lower_ending(name)];
         }
     }
     if (failed && below.empty())
         throw InputError(fmt::format("cannot open folder {}: {}", listed.string(), failed.message()));
-    if (failed)
+    if (failed) {
         files.skipped.push_back(
             fmt::format("{}: cannot list the folder: {}", listed.string(), failed.message()));
+        files.unreadable.push_back({below.string(), files.skipped.back()});
+    }
     for (const fs::path& folder : folders) list(root, folder, files, links);
 }
 

@@ -18,6 +18,11 @@ struct PhotoFiles {
         std::string name, same_as;
     };
     std::vector<Repeat> repeats;
+    // Those of `skipped` that may be photographs or folders of photographs. name: path relative to the folder.
+    struct Unreadable {
+        std::string name, problem;
+    };
+    std::vector<Unreadable> unreadable;
     std::map<std::string, index_t> other_files;  // numbers of files without an image suffix, by suffix
 };
 

@@ -150,18 +150,42 @@ TEST_F(UnusableImages, OnlyUnusableImagesAreError) {
     expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); }, {"and 32 more"});
 }
 
-TEST_F(UnusableImages, ReportsClassFolderThatIsBrokenLink) {
+// Without its class, the labels of those after it would change.
+TEST_F(UnusableImages, MissingClassIsError) {
+    const auto expect_missing = [&](const std::vector<std::string>& parts) {
+        expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); }, parts);
+    };
     put("cats/1.png");
-    put("dogs/1.png");
     fs::create_symlink("/annex/birds", folder / "birds");
-    fs::create_symlink("loop", folder / "loop");
     fs::create_symlink("/annex/notes", folder / "cats/notes");  // may have been a folder, too
-    const std::string text = skipped();
-    EXPECT_EQ(left_out.size(), 3u) << text;
-    expect_holds(text, "birds: cannot be read: dangling symbolic link to /annex/birds");
-    expect_holds(text, "loop: cannot be read: loop of symbolic links");
-    EXPECT_EQ(classes, (std::vector<std::string>{"cats", "dogs"}));
+    expect_missing({"birds: cannot be read: dangling symbolic link to /annex/birds", "--no-classes"});
+    put("dogs/1.png");
+    expect_missing({"birds: cannot be read"});
     expect_strict_names("birds");
+    ImageFolderOptions unlabeled = options();
+    unlabeled.classes = false;
+    EXPECT_EQ(ImageFolder(folder.path(), unlabeled).take_skipped().size(), 2u);
+    fs::remove(folder / "birds");
+    fs::create_symlink("loop", folder / "loop");
+    expect_missing({"loop: cannot be read: loop of symbolic links"});
+    fs::remove(folder / "loop");
+    // All photographs of a class are missing, as in git-annex.
+    fs::create_directory(folder / "birds");
+    fs::create_symlink("/annex/1", folder / "birds/1.png");
+    expect_missing({"birds/1.png: cannot be read"});
+    put("birds/2.png");
+    const std::string text = skipped();
+    EXPECT_EQ(left_out.size(), 2u) << text;
+    EXPECT_EQ(classes, (std::vector<std::string>{"birds", "cats", "dogs"}));
+    // A link to a file is no class.
+    fs::create_symlink("/annex/labels", folder / "labels.csv");
+    skipped();
+    EXPECT_EQ(left_out.size(), 3u);
+    EXPECT_EQ(classes.size(), 3u);
+    put("outside.png");
+    fs::create_symlink("/annex/birds", folder / "more");
+    skipped();
+    EXPECT_EQ(classes, std::vector<std::string>());
 }
 
 TEST_F(UnusableImages, LinkToParentIsNotClass) {
@@ -183,7 +207,8 @@ TEST_F(UnusableImages, LinkToParentIsNotClass) {
 }
 
 TEST_F(UnusableImages, ReportsUnreadableEntries) {
-    for (const char* name : {"cats/1.png", "cats/2.png", "dogs/1.png", "locked/1.png", "dark/1.png"})
+    for (const char* name :
+         {"cats/1.png", "cats/2.png", "dogs/1.png", "locked/1.png", "dark/1.png", "outside.png"})
         put(name);
     fs::permissions(folder / "cats/2.png", fs::perms::none);
     fs::permissions(folder / "locked", fs::perms::none);
@@ -197,6 +222,10 @@ TEST_F(UnusableImages, ReportsUnreadableEntries) {
         expect_holds(text, "dark/1.png: cannot be read: Permission denied");
         EXPECT_EQ(left_out.size(), 3u) << text;
         expect_strict_names("locked");
+        ImageFolderOptions labeled = options();
+        labeled.classes = true;  // although there is a photograph outside of the folders
+        expect_throw<InputError>([&] { ImageFolder(folder.path(), labeled); },
+                                 {"locked: cannot list the folder", "--no-classes"});
     }
     fs::permissions(folder / "locked", fs::perms::owner_all);
     fs::permissions(folder / "dark", fs::perms::owner_all);
