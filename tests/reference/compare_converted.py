@@ -339,6 +339,14 @@ def refusals(folder):
         tensors = random_parameters(ours, 1)
         return file(f"{permutation}-{len(list(folder.iterdir()))}.npz", {"config": json.dumps(ours), **tensors, name: change(tensors[name])})
 
+    # The first string's index into its heap, out of range: HDF5 1.10 crashes on it.
+    with h5py.File(folder / "damaged.h5", "w") as f:
+        f.attrs["format"] = "glow-checkpoint"
+    damaged = bytearray((folder / "damaged.h5").read_bytes())
+    text = len("glow-checkpoint").to_bytes(4, "little") + damaged.index(b"GCOL").to_bytes(8, "little")
+    damaged[damaged.index(text) + 15] = 0x7F
+    (folder / "damaged.h5").write_bytes(damaged)
+
     step = "level0/step0"
     with h5py.File(folder / "c.h5") as f, h5py.File(folder / "outside.h5", "w") as outside:
         outside.attrs.update(f.attrs)
@@ -398,6 +406,8 @@ def refusals(folder):
         ("a diagonal of 0", ["--from", "npz", stored("invconv_lu", f"{step}/invconv/log_diag", lambda logs: logs - 1e4)], "the matrix of level0/step0/invconv is singular"),
         ("a diagonal that overflows", ["--from", "npz", stored("invconv_lu", f"{step}/invconv/log_diag", lambda logs: logs + 1e4)], "is singular"),
         ("a tensor outside of the layers", ["--to", "npz", folder / "outside.h5"], "odd is not part of the model"),
+        ("a checkpoint that crashes HDF5", ["--to", "npz", folder / "damaged.h5"], "damaged.h5"),
+        ("weights that crash HDF5", ["--from", "y0ast", folder / "damaged.h5"], "damaged.h5"),
         ("a format of numbers", ["--to", "npz", folder / "format.h5"], "not a checkpoint"),
         ("a name that is too long", ["--to", "npz", folder / "c.h5", "-o", folder / ("x" * 300 + ".npz")], "File name too long"),
         ("an input whose name is too long", ["--from", "npz", folder / ("x" * 300)], "cannot be read: File name too long"),
