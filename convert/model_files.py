@@ -305,6 +305,8 @@ def refused_values(params):
 def check(config, params, tree="params"):
     """The tensors of a tree, /params by default, in the types of a checkpoint. Rejects missing or extra tensors, wrong shapes and
     values that no command accepts."""
+    if len(params) < config["levels"] * config["depth"]:  # the names alone of a million steps take gigabytes
+        raise InputError(f"{len(params)} tensors are too few for {config['levels']} levels of {config['depth']} steps")
     shapes, wrong = parameter_shapes(config), []
     if tree != "params":
         shapes = {name: shape for name, shape in shapes.items() if name.rsplit("/", 1)[1] not in FIXED}

@@ -57,7 +57,8 @@ class SafetensorsFile {
         }
     }
     std::size_t tensors() const { return header_.size() - header_.contains("__metadata__"); }
-    void read_tensor(const Tensor& tensor, float* values) {
+    // Checks that the file has the tensor, before memory for it is allocated.
+    void place(const Tensor& tensor) {
         const auto found = header_.find(tensor.name);
         if (found == header_.end()) refuse(fmt::format("{} is missing", tensor.name));
         const nlohmann::ordered_json expected = {{"dtype", tensor.integer ? "I32" : "F32"},
@@ -76,7 +77,12 @@ class SafetensorsFile {
         const auto begin = (*place)[0].get<std::uint64_t>(), end = (*place)[1].get<std::uint64_t>();
         if (end > size_ || begin > end || end - begin != bytes) refuse_place();
         places_.emplace_back(begin, end);
-        in_.seekg(static_cast<std::streamoff>(begin_ + begin));
+    }
+    // Reads a tensor that has a place.
+    void read_tensor(const Tensor& tensor, float* values) {
+        const auto bytes = static_cast<std::uint64_t>(tensor.count) * sizeof(float);
+        in_.seekg(static_cast<std::streamoff>(begin_ +
+                                              header_[tensor.name]["data_offsets"][0].get<std::uint64_t>()));
         if (!tensor.integer) return read(values, bytes);
         std::vector<std::int32_t> whole(static_cast<std::size_t>(tensor.count));
         read(whole.data(), bytes);
@@ -127,12 +133,15 @@ void checkpoint_from_safetensors(const fs::path& safetensors, const fs::path& ch
     const Parameters& parameters = glow.parameters();
     const std::size_t count = parameters.tensors().size() + parameters.fixed_tensors().size();
     if (file.tensors() > count) file.refuse(fmt::format("{} tensors, expected {}", file.tensors(), count));
+    // Before memory is allocated: a small file may claim a model of gigabytes.
+    for (const Tensor& tensor : parameters.tensors()) file.place(tensor);
+    for (const Tensor& tensor : parameters.fixed_tensors()) file.place(tensor);
+    file.require_whole();
     std::vector<float> values(static_cast<std::size_t>(parameters.size())),
         fixed(static_cast<std::size_t>(parameters.fixed_size()));
     for (const Tensor& tensor : parameters.tensors()) file.read_tensor(tensor, values.data() + tensor.offset);
     for (const Tensor& tensor : parameters.fixed_tensors())
         file.read_tensor(tensor, fixed.data() + tensor.offset);
-    file.require_whole();
     nlohmann::ordered_json written = to_json(config);
     written["training"] = nlohmann::ordered_json::object();
     save_checkpoint(checkpoint, written, {}, nullptr, parameters, {},

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -197,6 +198,13 @@ class Refusals(unittest.TestCase):
         refuse("not inside the file", [2**64 - 4, end - first - 4])
         refuse("overlap", [first + 4, end + 4])
         refuse("4 bytes follow", [first, end], whole[begin:] + bytes(4))
+        metadata = header["__metadata__"]
+        wide = json.dumps({**json.loads(metadata["config"]), "width": 2**16})  # 17 GB
+        header["__metadata__"] = {**metadata, "config": wide}
+        started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        refuse("expected", [first, end])
+        self.assertLess(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, started + 2**19)  # KiB
+        header["__metadata__"] = metadata
         refuse("bad.safetensors: .*not finite", [first, end], b"\xff" * 4 + whole[begin + 4 :])
         pipe = FOLDER / "pipe.safetensors"
         os.mkfifo(pipe)

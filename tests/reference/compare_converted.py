@@ -408,6 +408,7 @@ def refusals(folder):
         ("a tensor outside of the layers", ["--to", "npz", folder / "outside.h5"], "odd is not part of the model"),
         ("a checkpoint that crashes HDF5", ["--to", "npz", folder / "damaged.h5"], "damaged.h5"),
         ("weights that crash HDF5", ["--from", "y0ast", folder / "damaged.h5"], "damaged.h5"),
+        ("more steps than tensors", configured(levels=5, depth=100000), "too few for 5 levels of 100000 steps"),
         ("a format of numbers", ["--to", "npz", folder / "format.h5"], "not a checkpoint"),
         ("a name that is too long", ["--to", "npz", folder / "c.h5", "-o", folder / ("x" * 300 + ".npz")], "File name too long"),
         ("an input whose name is too long", ["--from", "npz", folder / ("x" * 300)], "cannot be read: File name too long"),
