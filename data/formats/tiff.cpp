@@ -10,6 +10,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 #include <vector>
 
@@ -19,11 +20,23 @@
 namespace glow {
 namespace {
 
+// Modules of libtiff that decompress pixels, as they call themselves in warnings: fax, JPEG, PackBits.
+constexpr const char* kDecoders[] = {"Fax3", "Fax4", "JPEGLib", "PackBits", "ThunderDecode"};
+
+// Warnings of libjpeg that decode_jpeg() ignores too: all pixels are present.
+bool is_harmless(std::string_view warning) {
+    for (const char* const text : {"Adobe color transform", "JFIF revision", "Invalid SOS parameters"})
+        if (warning.find(text) != std::string_view::npos) return true;
+    return false;
+}
+
 // A file in memory. libtiff's handlers of errors are global; they get the TiffReader.
 struct TiffReader {
     std::span<const std::uint8_t> bytes;
     toff_t at = 0;
     char message[256] = "";
+    bool reading = false;  // the pixels
+    bool damaged = false;  // libtiff reported damaged pixels, perhaps only as a warning
     TIFF* tiff = nullptr;
 
     explicit TiffReader(std::span<const std::uint8_t> file) : bytes(file) {
@@ -31,6 +44,7 @@ struct TiffReader {
             TIFFSetErrorHandler(nullptr);
             TIFFSetWarningHandler(nullptr);
             TIFFSetErrorHandlerExt(on_error);
+            TIFFSetWarningHandlerExt(on_warning);
             return true;
         }();
         (void)quiet;
@@ -46,8 +60,23 @@ struct TiffReader {
     // Keeps the first error, which is the cause of the others.
     static void on_error(thandle_t client, const char*, const char* format, va_list values) {
         auto* const self = static_cast<TiffReader*>(client);
-        if (self != nullptr && self->message[0] == '\0')
-            std::vsnprintf(self->message, sizeof self->message, format, values);
+        if (self == nullptr) return;
+        self->damaged = self->damaged || self->reading;
+        if (self->message[0] == '\0') std::vsnprintf(self->message, sizeof self->message, format, values);
+    }
+    // For damaged pixels several decoders only warn, and guess the rest. Other warnings concern tags.
+    static void on_warning(thandle_t client, const char* module, const char* format, va_list values) {
+        auto* const self = static_cast<TiffReader*>(client);
+        if (self == nullptr || !self->reading || module == nullptr) return;
+        const std::string_view decoder = module;
+        if (std::none_of(std::begin(kDecoders), std::end(kDecoders),
+                         [&](const char* name) { return decoder.starts_with(name); }))
+            return;
+        char text[sizeof message] = "";
+        std::vsnprintf(text, sizeof text, format, values);
+        if (is_harmless(text)) return;
+        self->damaged = true;
+        if (self->message[0] == '\0') std::memcpy(self->message, text, sizeof text);
     }
     static tmsize_t on_read(thandle_t client, void* to, tmsize_t count) {
         auto* const self = static_cast<TiffReader*>(client);
@@ -234,9 +263,11 @@ Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown,
         throw InputError(fmt::format("{}: expected at most {} pixels, found {} x {}", shown, kPngPixelLimit,
                                      layout.W, layout.H));
     Image image;
-    if (!(layout.is_direct() ? read_direct(reader.tiff, layout, image)
-                             : read_converted(reader.tiff, layout, image, reader.message)))
-        fail();
+    reader.reading = true;
+    const bool complete = layout.is_direct() ? read_direct(reader.tiff, layout, image)
+                                             : read_converted(reader.tiff, layout, image, reader.message);
+    reader.reading = false;
+    if (!complete || reader.damaged) fail();
     const auto lose = [&](const char* what) {
         if (lost != nullptr) *lost = what;
     };

@@ -209,6 +209,38 @@ TEST(Photo, RejectsBadTiff) {
     expect_damage_is_refused_or_read(files, 200, random, 301);
 }
 
+// libtiff returns success for damaged fax and JPEG data, and guesses the pixels.
+TEST(Photo, RejectsDamagedPixelsOfTiff) {
+    if (!reads_tiff()) GTEST_SKIP() << "this build has no libtiff";
+    const make::NamedFiles files = make::compressed_tiff_files();
+    const auto refused_flips = [](const std::string& whole, std::size_t begin, std::size_t end) {
+        int refused = 0;
+        for (std::size_t bit = 8 * begin; bit < 8 * end; ++bit) {
+            std::string bytes = whole;
+            bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
+            try {
+                decoded(bytes, 3);
+            } catch (const InputError&) {
+                ++refused;
+            }
+        }
+        return refused;
+    };
+    // The first strip of each file; some flips give other valid codes.
+    const std::string fax = make::file_named(files, "bilevel_g4"), jpeg = make::file_named(files, "rgb_jpeg");
+    EXPECT_GT(refused_flips(fax, 8, 20), 40);
+    EXPECT_GT(refused_flips(jpeg, 40, 60), 0);
+    std::string zeroed = fax;
+    zeroed.replace(12, 8, 8, '\0');
+    expect_throw<InputError>([&] { decoded(zeroed, 3); }, {"x", "TIFF", "Premature EOL"});
+    // A damaged tag that the pixels do not need is only a warning.
+    std::string tag = make::tiff({});
+    const std::size_t orientation = tag.find(std::string("\x12\x01\x03\x00", 4));
+    ASSERT_NE(orientation, std::string::npos);
+    tag[orientation + 8] = 77;
+    EXPECT_EQ(decoded(tag, 3), expected_pixels({}).pixels);
+}
+
 TEST(Photo, ReadsGif) {
     if (!reads_gif()) {
         expect_throw<InputError>([] { decoded(make::gif_file("plain"), 3); }, {"x", "GIF", "libgif-dev"});
