@@ -107,10 +107,12 @@ struct Layout {
     bool is_direct() const {
         return (gray() || photometric == PHOTOMETRIC_RGB) && (bits == 8 || bits == 16) && samples >= colors();
     }
-    // As in Pillow: an extra sample without a declared kind is alpha only if no kind is declared.
+    // Without declared kinds, a single extra sample is alpha, as in Pillow. Several are channels of another
+    // kind, as of microscopes and satellites.
     bool alpha() const {
         if (samples <= colors()) return false;
-        return extras == 0 || kinds[0] == EXTRASAMPLE_ASSOCALPHA || kinds[0] == EXTRASAMPLE_UNASSALPHA;
+        if (extras == 0) return samples == colors() + 1;
+        return kinds[0] == EXTRASAMPLE_ASSOCALPHA || kinds[0] == EXTRASAMPLE_UNASSALPHA;
     }
     bool premultiplied() const { return alpha() && extras > 0 && kinds[0] == EXTRASAMPLE_ASSOCALPHA; }
 };

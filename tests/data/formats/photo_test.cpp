@@ -137,7 +137,7 @@ TEST(Photo, ReadsWebp) {
 // The picture as the encoded values of its samples say, over black.
 Image expected_pixels(const make::TiffCase& c) {
     const int colors = c.photometric == 2 ? 3 : 1;
-    const bool alpha = c.samples > colors && (c.extra == 2 || c.extra == -1);
+    const bool alpha = c.extra == -1 ? c.samples == colors + 1 : c.samples > colors && c.extra == 2;
     const auto eight = [&](std::uint32_t y, std::uint32_t x, int s) {
         const std::uint32_t value = c.sample(y, x, s);
         return c.bits == 16 ? (value + 128) / 257 : value;
@@ -174,6 +174,19 @@ TEST(Photo, ReadsTiff) {
     alpha.samples = 4;
     EXPECT_EQ(decode_tiff(span_of(make::tiff(gray)), "x").C, 1);
     EXPECT_EQ(decode_tiff(span_of(make::tiff(alpha)), "x").C, 4);
+    // Several extra samples of undeclared kinds: no alpha.
+    for (const auto& [samples, photometric] : {std::pair{3, 1}, {4, 1}, {5, 2}, {7, 2}})
+        for (const bool planar : {false, true}) {
+            make::TiffCase several;
+            several.samples = samples;
+            several.photometric = photometric;
+            several.planar = planar;
+            std::string lost;
+            const Image read = decode_tiff(span_of(make::tiff(several)), "x", &lost);
+            EXPECT_EQ(read.C, photometric == 1 ? 1 : 3) << samples;
+            EXPECT_EQ(with_channels(read, 3).pixels, expected_pixels(several).pixels) << samples;
+            EXPECT_EQ(lost, "it has a further channel");
+        }
 
     const make::NamedFiles compressed = make::compressed_tiff_files();
     const auto pixels = [&](const std::string& name) {
