@@ -43,7 +43,8 @@ struct Decoder {
                 case JWRN_ADOBE_XFORM:
                 case JWRN_EXTRANEOUS_DATA:
                 case JWRN_JFIF_MAJOR:
-                    return;  // harmless: all pixels are present
+                case JWRN_NOT_SEQUENTIAL:  // parameters of progressive files in another, as Samsung phones write
+                    return;                // harmless: all pixels are present
                 default:
                     common->err->error_exit(common);
             }

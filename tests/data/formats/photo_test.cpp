@@ -457,6 +457,18 @@ TEST(Photo, RejectsTruncatedJpeg) {
                                  {"cut.jpg"});
 }
 
+// Samsung phones write an end of spectral selection of 0. The parameters mean nothing in a sequential file.
+TEST(Photo, ReadsJpegWithInvalidScanParameters) {
+    const std::string whole = make::jpeg(make::smooth(64, 48, 3));
+    std::string samsung = whole;
+    const std::size_t scan = samsung.rfind("\xff\xda");
+    ASSERT_NE(scan, std::string::npos);
+    const std::size_t components = static_cast<std::uint8_t>(samsung[scan + 4]);
+    samsung[scan + 5 + 2 * components + 1] = 0;
+    ASSERT_NE(samsung, whole);
+    EXPECT_EQ(decode_jpeg(span_of(samsung), "x").pixels, decode_jpeg(span_of(whole), "x").pixels);
+}
+
 TEST(Photo, RejectsHugeJpegBeforeAllocating) {
     std::string bytes = make::jpeg(make::smooth(16, 16, 1));
     const std::size_t frame = bytes.find("\xff\xc0");
