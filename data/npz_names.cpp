@@ -23,20 +23,23 @@ constexpr std::string_view kOtherWords[] = {"set",    "data",   "dataset", "batc
                                             "files",  "small",  "x",       "y",     "imagenet", "cifar",
                                             "mnist",  "celeba", "lsun",    "svhn",  "fashion"};
 
-// Combines kTrain and kTest for a text made only of known words; kUnknown otherwise.
+// Combines kTrain and kTest for a text made only of known words; kUnknown otherwise. Goes through the text from
+// its end, because it may divide into words in exponentially many ways ("dataset" is also "data" and "set").
 unsigned meaning(std::string_view text) {
-    if (text.empty()) return 0;
-    unsigned found = kUnknown;
-    const auto try_words = [&](const auto& words, unsigned means) {
-        for (const std::string_view word : words)
-            if (text.starts_with(word))
-                if (const unsigned rest = meaning(text.substr(word.size())); rest != kUnknown)
-                    found = means | rest;
-    };
-    try_words(kOtherWords, 0);
-    try_words(kTestWords, kTest);
-    try_words(kTrainWords, kTrain);
-    return found;
+    std::vector<unsigned> found(text.size() + 1, kUnknown);  // of the text from each position on
+    found.back() = 0;
+    for (std::size_t begin = text.size(); begin-- > 0;) {
+        const auto try_words = [&](const auto& words, unsigned means) {
+            for (const std::string_view word : words)
+                if (text.substr(begin).starts_with(word))
+                    if (const unsigned rest = found[begin + word.size()]; rest != kUnknown)
+                        found[begin] = means | rest;
+        };
+        try_words(kOtherWords, 0);
+        try_words(kTestWords, kTest);
+        try_words(kTrainWords, kTrain);
+    }
+    return found.front();
 }
 
 // "ValData_64" -> val, data

@@ -190,6 +190,11 @@ TEST(NpzNames, RecognizeTrainingAndTest) {
         EXPECT_EQ(split_hint_of(name), SplitHint::perhaps_test) << name;
     for (const char* name : {"p1", "data_batch_1", "", "64", "images", "device"})
         EXPECT_EQ(split_hint_of(name), SplitHint::none) << name;
+    // A name that divides into words in 2^30 ways.
+    std::string repeated;
+    for (int i = 0; i < 30; ++i) repeated += "dataset";
+    EXPECT_EQ(split_hint_of(repeated), SplitHint::none);
+    EXPECT_EQ(split_hint_of(repeated + "val"), SplitHint::test);
 }
 
 TEST(NpzNames, FolderNamesDecideIfTheyDiffer) {
