@@ -21,7 +21,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr index_t kLargeBytes = index_t{1} << 22;  // files above are decoded one at a time: they may be huge
+// Larger photographs are decoded one at a time, so that memory does not grow with the number of threads. A file
+// may be small and have many pixels.
+constexpr index_t kLargeBytes = index_t{1} << 22, kLargePixels = index_t{1} << 25;
 constexpr index_t kStay = 2;            // images of a class that are not for testing: training and validation
 constexpr std::uint64_t kTestPass = 1;  // of shuffled(); pass 0 draws the validation images
 
@@ -42,14 +44,15 @@ void for_each_photo(index_t count, int threads, const F& f) {
     if (failure) std::rethrow_exception(failure);
 }
 
-// The photograph, or none and the reason. Large files are decoded one at a time.
-std::optional<Image> read_or_explain(const fs::path& path, index_t channels, std::mutex& one_large,
-                                     std::string& problem) {
+// The photograph, or none and the reason. For a large one, takes the lock, which should outlive it.
+std::optional<Image> read_or_explain(const fs::path& path, index_t channels,
+                                     std::unique_lock<std::mutex>& lock, std::string& problem) {
     try {
         std::error_code ignored;
-        std::unique_lock<std::mutex> lock(one_large, std::defer_lock);
         if (static_cast<index_t>(fs::file_size(path, ignored)) > kLargeBytes) lock.lock();
-        return read_photo(path, channels);
+        return read_photo(path, channels, [&lock](index_t H, index_t W) {
+            if (H * W > kLargePixels && !lock.owns_lock()) lock.lock();
+        });
     } catch (const InputError& error) {
         problem = file_problem(path);
         problem =
@@ -188,8 +191,9 @@ void ImageFolder::measure() {
     for_each_photo(std::ssize(files_), options_.threads, [&](index_t n, std::mutex& one_large) {
         File& file = files_[static_cast<std::size_t>(n)];
         std::string& problem = problems[static_cast<std::size_t>(n)];
+        std::unique_lock<std::mutex> large(one_large, std::defer_lock);
         const std::optional<Image> photo =
-            read_or_explain(folder_ / file.name, options_.channels, one_large, problem);
+            read_or_explain(folder_ / file.name, options_.channels, large, problem);
         if (!photo) return;
         file.H = photo->H;
         file.W = photo->W;
@@ -311,7 +315,8 @@ void ImageFolder::read(SourceSplit part, index_t first, index_t count, std::uint
         const File& file = files_[static_cast<std::size_t>(batch[n].file)];
         const fs::path path = folder_ / file.name;
         std::string& problem = problems[static_cast<std::size_t>(p)];
-        const std::optional<Image> photo = read_or_explain(path, options_.channels, one_large, problem);
+        std::unique_lock<std::mutex> large(one_large, std::defer_lock);
+        const std::optional<Image> photo = read_or_explain(path, options_.channels, large, problem);
         for (; n < last; ++n) {
             if (labels != nullptr) labels[n] = file.label;
             const auto part =

@@ -70,7 +70,8 @@ bool reads_gif() {
     return true;
 }
 
-Image decode_gif(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost) {
+Image decode_gif(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost,
+                 const SizeHook& on_size) {
     GifReader reader(bytes);
     const auto fail = [&](const std::string& why) {
         throw InputError(fmt::format("cannot read {} as a GIF file: {}", shown, why));
@@ -89,6 +90,7 @@ Image decode_gif(std::span<const std::uint8_t> bytes, const std::string& shown, 
     const ColorMapObject* const colors = frame.ColorMap != nullptr ? frame.ColorMap : gif.SColorMap;
     if (colors == nullptr) fail("it has no palette");
 
+    if (on_size) on_size(H, W);
     Image image{H, W, 4, std::vector<std::uint8_t>(static_cast<std::size_t>(4 * H * W))};
     std::vector<GifPixelType> row(static_cast<std::size_t>(frame.Width));
     const std::span<const Pass> passes = frame.Interlace ? std::span<const Pass>(kInterlaced) : kWhole;

@@ -16,6 +16,7 @@ bool reads_gif();
 // frame. Throws InputError, naming `shown`, for a file that is damaged, truncated, without a palette or
 // above kPngPixelLimit, and in a build without giflib. lost: set to a description of what the result leaves
 // out; unchanged if nothing.
-Image decode_gif(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr);
+Image decode_gif(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr,
+                 const SizeHook& on_size = {});
 
 }  // namespace glow

@@ -109,7 +109,8 @@ bool read_rows(Decoder& decoder, std::uint8_t* rows) {
 
 }  // namespace
 
-Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost) {
+Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost,
+                  const SizeHook& on_size) {
     Decoder decoder;
     const auto fail = [&] {
         throw InputError(fmt::format("cannot read {} as a JPEG file: {}", shown, decoder.message));
@@ -121,6 +122,7 @@ Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown,
     if (H * W > kJpegPixelLimit)
         throw InputError(
             fmt::format("{}: expected at most {} pixels, found {} x {}", shown, kJpegPixelLimit, W, H));
+    if (on_size) on_size(H, W);
     Image image{H, W, components, std::vector<std::uint8_t>(static_cast<std::size_t>(H * W * components))};
     const int orientation = orientation_of(decoder.jpeg);  // reading the pixels frees the markers
     if (lost != nullptr && components == 4) *lost = "its colors are not RGB";

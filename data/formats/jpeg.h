@@ -15,6 +15,7 @@ inline constexpr index_t kJpegPixelLimit = kPngPixelLimit;
 // EXIF orientation is applied. Throws InputError, naming `shown`, for a file that is not JPEG, truncated,
 // damaged, above the limit, or of more than 200 scans. lost: set to a description of what the result leaves
 // out; unchanged if nothing.
-Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr);
+Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr,
+                  const SizeHook& on_size = {});
 
 }  // namespace glow

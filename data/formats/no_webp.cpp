@@ -9,7 +9,7 @@ bool reads_webp() {
     return false;
 }
 
-Image decode_webp(std::span<const std::uint8_t>, const std::string& shown) {
+Image decode_webp(std::span<const std::uint8_t>, const std::string& shown, const SizeHook&) {
     throw InputError(fmt::format(
         "{}: is a WebP file, which this build cannot read; install libwebp-dev and configure with -DGLOW_WEBP=ON",
         shown));

@@ -41,14 +41,15 @@ bool is_tiff(std::span<const std::uint8_t> bytes) {
 }
 
 // With the file's own channels. lost: as in decode_jpeg, decode_tiff and decode_gif.
-Image decode_any(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr) {
-    if (begins(bytes, {0xff, 0xd8, 0xff})) return decode_jpeg(bytes, shown, lost);
-    if (is_png(bytes)) return decode_png(bytes, shown);
+Image decode_any(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr,
+                 const SizeHook& on_size = {}) {
+    if (begins(bytes, {0xff, 0xd8, 0xff})) return decode_jpeg(bytes, shown, lost, on_size);
+    if (is_png(bytes)) return decode_png(bytes, shown, 0, on_size);
     const auto riff = [&](std::size_t at) { return bytes.size() >= 12 ? bytes.subspan(at) : bytes.last(0); };
     if (begins(riff(0), {'R', 'I', 'F', 'F'}) && begins(riff(8), {'W', 'E', 'B', 'P'}))
-        return decode_webp(bytes, shown);
-    if (is_tiff(bytes)) return decode_tiff(bytes, shown, lost);
-    if (begins(bytes, {'G', 'I', 'F', '8'})) return decode_gif(bytes, shown, lost);
+        return decode_webp(bytes, shown, on_size);
+    if (is_tiff(bytes)) return decode_tiff(bytes, shown, lost, on_size);
+    if (begins(bytes, {'G', 'I', 'F', '8'})) return decode_gif(bytes, shown, lost, on_size);
     throw InputError(fmt::format("{}: is not a PNG, JPEG, WebP, TIFF or GIF file", shown));
 }
 
@@ -108,9 +109,10 @@ bool is_photo_name(const std::filesystem::path& path) {
     return std::find(all.begin(), all.end(), suffix) != all.end();
 }
 
-Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C) {
+Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C,
+                   const SizeHook& on_size) {
     if (C != 1 && C != 3) throw Error(fmt::format("read_photo: expected 1 or 3 channels, found {}", C));
-    return with_channels(decode_any(bytes, shown), C);
+    return with_channels(decode_any(bytes, shown, nullptr, on_size), C);
 }
 
 ExactPhoto read_photo_exactly(const std::filesystem::path& path, index_t C) {
@@ -124,8 +126,8 @@ ExactPhoto read_photo_exactly(const std::filesystem::path& path, index_t C) {
     return {with_channels(std::move(image), C), gray};
 }
 
-Image read_photo(const std::filesystem::path& path, index_t C) {
-    return decode_photo(read_image_bytes(path), path.string(), C);
+Image read_photo(const std::filesystem::path& path, index_t C, const SizeHook& on_size) {
+    return decode_photo(read_image_bytes(path), path.string(), C, on_size);
 }
 
 Crop centered_crop(const ImageSize& photo, const ImageSize& target) {

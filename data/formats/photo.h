@@ -15,9 +15,10 @@ bool is_photo_name(const std::filesystem::path& path);
 // Reads a PNG, JPEG, WebP, TIFF or GIF file, identified by its first bytes, not its name. C = 1: gray, 3:
 // RGB, converted as in with_channels(). Throws InputError if it is missing, empty, of another format, damaged
 // or above a limit.
-Image read_photo(const std::filesystem::path& path, index_t C);
+Image read_photo(const std::filesystem::path& path, index_t C, const SizeHook& on_size = {});
 // The same from the bytes of a file.
-Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C);
+Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C,
+                   const SizeHook& on_size = {});
 
 // The same for coding without loss: throws InputError if conversion to C channels would lose part of the
 // picture: 16 bits per channel, transparency, further channels, pages, pictures or frames, CMYK, or colors if

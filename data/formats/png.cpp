@@ -156,7 +156,8 @@ std::vector<std::uint8_t> read_image_bytes(const std::filesystem::path& path) {
     return bytes;
 }
 
-Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C) {
+Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C,
+                 const SizeHook& on_size) {
     if (C < 0 || C > 4) throw Error(fmt::format("read_png: expected 0..4 channels, found {}", C));
     PngReader reader(bytes);
     const auto fail = [&] {
@@ -174,6 +175,7 @@ Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, 
         throw InputError(
             fmt::format("cannot read {} as a PNG file: {} x {} pixels do not fit in its {} bytes", shown, W,
                         H, bytes.size()));
+    if (on_size) on_size(H, W);
     const int color = png_get_color_type(reader.png, reader.info);
     const bool alpha =
         (color & PNG_COLOR_MASK_ALPHA) != 0 || png_get_valid(reader.png, reader.info, PNG_INFO_tRNS) != 0;

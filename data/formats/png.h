@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,6 +17,9 @@ struct Image {
     index_t H = 0, W = 0, C = 0;
     std::vector<std::uint8_t> pixels;  // [H, W, C]
 };
+
+// Called with a picture's height and width when they are known, before memory for its pixels is allocated.
+using SizeHook = std::function<void(index_t H, index_t W)>;
 
 // Pictures with more pixels or a longer side are refused before memory is allocated.
 inline constexpr index_t kPngPixelLimit = index_t{1} << 28;
@@ -33,7 +37,8 @@ std::vector<std::uint8_t> read_image_bytes(const std::filesystem::path& path);
 //
 // Pixels are the encoded values: gAMA, sRGB, cHRM, iCCP and bKGD are ignored. 16 bits become 8 first, as
 // round(v / 257); alpha is composited after that. The picture is upright: the orientation of eXIf is applied.
-Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C = 0);
+Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, index_t C = 0,
+                 const SizeHook& on_size = {});
 Image read_png(const std::filesystem::path& path, index_t C = 0);
 
 // Converts the image to C channels, 1..4. Dropped alpha is composited over black in encoded values,

@@ -245,7 +245,8 @@ bool reads_tiff() {
     return true;
 }
 
-Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost) {
+Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost,
+                  const SizeHook& on_size) {
     TiffReader reader(bytes);
     const auto fail = [&] {
         const std::string_view text = reader.message;
@@ -264,6 +265,7 @@ Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown,
     if (layout.H > kPngPixelLimit || layout.W > kPngPixelLimit || layout.H * layout.W > kPngPixelLimit)
         throw InputError(fmt::format("{}: expected at most {} pixels, found {} x {}", shown, kPngPixelLimit,
                                      layout.W, layout.H));
+    if (on_size) on_size(layout.H, layout.W);
     Image image;
     reader.reading = true;
     const bool complete = layout.is_direct() ? read_direct(reader.tiff, layout, image)

@@ -17,6 +17,7 @@ bool reads_tiff();
 // Throws InputError, naming `shown`, for a file that is damaged, truncated, above kPngPixelLimit or of a kind
 // that libtiff cannot convert (floats), and in a build without libtiff. lost: set to a description of what
 // the result leaves out; unchanged if nothing.
-Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr);
+Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown, std::string* lost = nullptr,
+                  const SizeHook& on_size = {});
 
 }  // namespace glow

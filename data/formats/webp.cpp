@@ -36,7 +36,7 @@ bool reads_webp() {
     return true;
 }
 
-Image decode_webp(std::span<const std::uint8_t> bytes, const std::string& shown) {
+Image decode_webp(std::span<const std::uint8_t> bytes, const std::string& shown, const SizeHook& on_size) {
     const auto fail = [&](const char* why) {
         throw InputError(fmt::format("cannot read {} as a WebP file: {}", shown, why));
     };
@@ -44,6 +44,7 @@ Image decode_webp(std::span<const std::uint8_t> bytes, const std::string& shown)
     if (WebPGetFeatures(bytes.data(), bytes.size(), &features) != VP8_STATUS_OK)
         fail("its header is damaged or truncated");
     if (features.has_animation != 0) fail("it is an animation");
+    if (on_size) on_size(features.height, features.width);
     const bool alpha = features.has_alpha != 0;
     Image image{features.height, features.width, alpha ? 4 : 3, {}};
     image.pixels.resize(static_cast<std::size_t>(image.H * image.W * image.C));

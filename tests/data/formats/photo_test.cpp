@@ -469,6 +469,22 @@ TEST(Photo, ReadsJpegWithInvalidScanParameters) {
     EXPECT_EQ(decode_jpeg(span_of(samsung), "x").pixels, decode_jpeg(span_of(whole), "x").pixels);
 }
 
+TEST(Photo, ReportsSizeBeforeReadingPixels) {
+    std::vector<std::string> files = {make::png(make::smooth(5, 7, 3)), make::jpeg(make::smooth(5, 7, 3))};
+    if (reads_tiff()) files.push_back(make::tiff({}));
+    if (reads_gif()) files.push_back(make::gif_file("plain"));
+    if (reads_webp()) files.push_back(make::webp_file("lossless"));
+    for (const std::string& bytes : files) {
+        ImageSize size;
+        const auto note = [&size](index_t H, index_t W) { size = {H, W}; };
+        const Image image = decode_photo(span_of(bytes), "x", 3, note);
+        EXPECT_EQ(size.H, image.H);
+        EXPECT_EQ(size.W, image.W);
+        const auto refuse = [](index_t, index_t) { throw InputError("too large"); };
+        expect_throw<InputError>([&] { decode_photo(span_of(bytes), "x", 3, refuse); }, {"too large"});
+    }
+}
+
 TEST(Photo, RejectsHugeJpegBeforeAllocating) {
     std::string bytes = make::jpeg(make::smooth(16, 16, 1));
     const std::size_t frame = bytes.find("\xff\xc0");
