@@ -5,14 +5,15 @@ import sys
 
 
 def open_text(path):
-    """Opens a table for reading. A pipe that no process writes is empty, instead of waiting forever."""
+    """Opens a table for reading. A pipe that no process writes is empty, instead of waiting forever. Names of files in a table may
+    have bytes that are not UTF-8."""
 
     def opener(name, flags):
         descriptor = os.open(name, flags | os.O_NONBLOCK)
         os.set_blocking(descriptor, True)
         return descriptor
 
-    return open(path, newline="", encoding="utf-8-sig", opener=opener)
+    return open(path, newline="", encoding="utf-8-sig", errors="surrogateescape", opener=opener)
 
 
 def picture_text(text):
