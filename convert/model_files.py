@@ -50,6 +50,13 @@ def refuse_if_hdf5_crashes(path):
 FROM_PYTORCH = "numpy.savez(F, **{k: v.numpy() for k, v in torch.load(P, map_location='cpu').items()})"
 
 
+def require_file(path, what="file"):
+    if os.path.islink(path) and not os.path.exists(path):
+        raise InputError(f"{path}: dangling symbolic link to {os.readlink(path)}")
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such {what}")
+
+
 def read_named(path):
     """{name: array} of an .npz or an HDF5 file, or of a TensorFlow checkpoint."""
     if tf_checkpoint_files(path):
@@ -57,8 +64,7 @@ def read_named(path):
             return read_tf_checkpoint(path)
         except TensorFlowFileError as error:
             raise InputError(error) from None
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
+    require_file(path)
     try:
         if zipfile.is_zipfile(path):
             with np.load(path, allow_pickle=False) as archive:
@@ -83,8 +89,7 @@ SAFE = {"F32": np.float32, "I32": np.int32}
 
 def read_safetensors(path):
     """({name: array}, metadata): 8 bytes of length, a JSON header, the tensors."""
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
+    require_file(path)
     data = Path(path).read_bytes()
     try:
         length = int.from_bytes(data[:8], "little")
@@ -145,8 +150,9 @@ def write_checkpoint(path, config, trees, counters):
 def read_checkpoint(path, ema):
     """(config, params), with averaged weights if requested and present."""
     path = Path(path) / "latest.h5" if Path(path).is_dir() else Path(path)
-    if not path.is_file() or not h5py.is_hdf5(path):
-        raise InputError(f"{path}: no such checkpoint")
+    require_file(path, "checkpoint")
+    if not h5py.is_hdf5(path):
+        raise InputError(f"{path}: not a checkpoint")
     refuse_if_hdf5_crashes(path)
     try:
         with h5py.File(path, "r") as f:

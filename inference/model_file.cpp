@@ -9,6 +9,7 @@
 
 #include "data/formats/atomic_file.h"
 #include "data/formats/hdf5_file.h"
+#include "data/formats/input_path.h"
 #include "inference/host_weights.h"
 #include "kernels/error.h"
 #include "kernels/math.h"
@@ -186,6 +187,8 @@ fs::path find_checkpoint(const fs::path& file_or_folder) {
     if (!fs::is_directory(file_or_folder, ignored)) return file_or_folder;
     const fs::path latest = file_or_folder / "latest.h5";
     if (fs::exists(latest, ignored)) return latest;
+    if (fs::is_symlink(latest, ignored))  // for example, its folder of checkpoints was not copied
+        throw InputError(fmt::format("{}: {}", latest.string(), file_problem(latest)));
     throw InputError(fmt::format("{}: the folder has no checkpoint (latest.h5)", file_or_folder.string()));
 }
 

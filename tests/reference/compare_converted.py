@@ -347,6 +347,8 @@ def refusals(folder):
     damaged[damaged.index(text) + 15] = 0x7F
     (folder / "damaged.h5").write_bytes(damaged)
 
+    (folder / "moved").mkdir()
+    (folder / "moved/latest.h5").symlink_to("checkpoints/step-1.h5")
     step = "level0/step0"
     with h5py.File(folder / "c.h5") as f, h5py.File(folder / "outside.h5", "w") as outside:
         outside.attrs.update(f.attrs)
@@ -409,6 +411,8 @@ def refusals(folder):
         ("a checkpoint that crashes HDF5", ["--to", "npz", folder / "damaged.h5"], "damaged.h5"),
         ("weights that crash HDF5", ["--from", "y0ast", folder / "damaged.h5"], "damaged.h5"),
         ("more steps than tensors", configured(levels=5, depth=100000), "too few for 5 levels of 100000 steps"),
+        ("a folder without its checkpoints", ["--to", "npz", folder / "moved"], "latest.h5: dangling symbolic link to checkpoints/step-1.h5"),
+        ("a dangling link", ["--from", "npz", folder / "moved/latest.h5"], "latest.h5: dangling symbolic link"),
         ("a format of numbers", ["--to", "npz", folder / "format.h5"], "not a checkpoint"),
         ("a name that is too long", ["--to", "npz", folder / "c.h5", "-o", folder / ("x" * 300 + ".npz")], "File name too long"),
         ("an input whose name is too long", ["--from", "npz", folder / ("x" * 300)], "cannot be read: File name too long"),
