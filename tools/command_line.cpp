@@ -128,6 +128,17 @@ bool is_list_text(std::string_view text) {
     return (text.starts_with('[') && text.ends_with(']')) || text == "{}";
 }
 
+// "-o=s.h5" would name the file "=s.h5".
+void refuse_equals_sign(const CLI::App& app, const std::string& word) {
+    if (word.size() < 3 || word[0] != '-' || word[1] == '-' || word[2] != '=') return;
+    const CLI::Option* const option = option_named(app, word.substr(0, 2));
+    if (option == nullptr || option->get_items_expected_max() == 0) return;
+    const std::string value = word.substr(3);
+    throw InputError(fmt::format(
+        "{0}: write {1} {2}{3}", word, word.substr(0, 2), value,
+        option->get_lnames().empty() ? "" : fmt::format(" or --{}={}", option->get_lnames().front(), value)));
+}
+
 // The words of the command line. "[a,b]" becomes "./[a,b]" except as the value of an option with one value:
 // CLI11 would read it as a list of two names, but a file or folder may be called that.
 std::vector<std::string> words_of(const CLI::App& app, int argc, char** argv) {
@@ -139,6 +150,7 @@ std::vector<std::string> words_of(const CLI::App& app, int argc, char** argv) {
     std::string before;
     for (std::string& word : words) {
         const std::string given = word;
+        if (!has_one_value(before)) refuse_equals_sign(app, word);
         const std::size_t equals = word.starts_with("--") ? word.find('=') : std::string::npos;
         if (equals != std::string::npos && is_list_text(std::string_view(word).substr(equals + 1))) {
             if (!has_one_value(word.substr(0, equals))) word.insert(equals + 1, "./");

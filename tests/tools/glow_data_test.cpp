@@ -600,6 +600,9 @@ TEST(GlowData, MakesDataSetsFromNumPyArchives) {
         expect_error(run(folder, {"npz", "train_data_batch_1.npz", "val_data.npz", twice, "-o", "b.h5"}), 2,
                      "are the same file");
     expect_error(run(folder, {"npz", "-o", "b.h5"}), 2, "FILES");
+    expect_error(run(folder, {"npz", "val_data.npz", "-o=b.h5"}), 2,
+                 "-o=b.h5: write -o b.h5 or --output=b.h5");
+    EXPECT_FALSE(std::filesystem::exists(folder / "=b.h5"));
 }
 
 TEST(GlowData, MakesLabeledShapes) {
