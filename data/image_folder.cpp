@@ -167,9 +167,7 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     if (files_.empty() && !skipped_.empty())
         throw InputError(
             fmt::format("{}: no image can be read: {}", folder.string(), join_problems(skipped_)));
-    if (files_.empty())
-        throw InputError(fmt::format("{}: found no {} file in it or in its subfolders", folder.string(),
-                                     photo_suffixes()));
+    if (files_.empty()) throw InputError(no_photos(folder, other_files_));
     split();
     limit(train_, options.limit_train);
     limit(test_, options.limit_test);

@@ -140,6 +140,11 @@ std::string describe_repeats(const fs::path& folder, const std::vector<PhotoFile
                        one ? "a link" : "links", one ? "is" : "are", one ? ":" : ", such as", name, same_as);
 }
 
+std::string no_photos(const fs::path& folder, const std::map<std::string, index_t>& other_files) {
+    return fmt::format("{}: found no {} file in it or in its subfolders{}", folder.string(), photo_suffixes(),
+                       other_files.empty() ? "" : ", only " + describe_suffixes(other_files));
+}
+
 std::string describe_suffixes(const std::map<std::string, index_t>& numbers) {
     std::vector<std::string> parts;
     for (const auto& [ending, count] : numbers)

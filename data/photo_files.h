@@ -36,6 +36,9 @@ PhotoFiles list_photos(const std::filesystem::path& folder);
 std::string describe_repeats(const std::filesystem::path& folder,
                              const std::vector<PhotoFiles::Repeat>& repeats);
 
+// "DIR: found no .png, ... file in it or in its subfolders, only 3 .bmp"
+std::string no_photos(const std::filesystem::path& folder, const std::map<std::string, index_t>& other_files);
+
 // "3 .webp, 1 .txt"
 std::string describe_suffixes(const std::map<std::string, index_t>& numbers);
 

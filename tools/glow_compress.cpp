@@ -144,9 +144,7 @@ void compress_folder(const CommandLine& command, const Options& options, const P
         throw InputError("photographs need a model with 1 or 3 channels");
     if (config.y_cond)
         throw InputError("the model is conditional on classes, which photographs in a folder do not have");
-    if (files.names.empty())
-        throw InputError(
-            fmt::format("{}: found no {} file in it or in its subfolders", folder, photo_suffixes()));
+    if (files.names.empty()) throw InputError(no_photos(folder, files.other_files));
     if (!files.other_files.empty())
         command.warn("{}: files that are not {} are left out: {}", folder, photo_suffixes(),
                      describe_suffixes(files.other_files));

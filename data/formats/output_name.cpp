@@ -18,13 +18,14 @@ struct Suffix {
     const char *text, *format;
 };
 constexpr Suffix kSuffixes[] = {
-    {".png", "a picture"},     {".jpg", "a picture"},          {".jpeg", "a picture"},
-    {".gif", "a picture"},     {".bmp", "a picture"},          {".webp", "a picture"},
-    {".tif", "a picture"},     {".tiff", "a picture"},         {".ppm", "a picture"},
-    {".pgm", "a picture"},     {".avif", "a picture"},         {".svg", "a picture"},
-    {".pdf", "a picture"},     {".eps", "a picture"},          {".h5", "an HDF5 file"},
-    {".hdf5", "an HDF5 file"}, {".npy", "a NumPy file"},       {".npz", "a NumPy file"},
-    {".csv", "a CSV file"},    {".glow", "a compressed file"}, {".toml", "a configuration"}};
+    {".png", "a picture"},          {".jpg", "a picture"},       {".jpeg", "a picture"},
+    {".jpe", "a picture"},          {".jfif", "a picture"},      {".gif", "a picture"},
+    {".bmp", "a picture"},          {".webp", "a picture"},      {".tif", "a picture"},
+    {".tiff", "a picture"},         {".ppm", "a picture"},       {".pgm", "a picture"},
+    {".avif", "a picture"},         {".svg", "a picture"},       {".pdf", "a picture"},
+    {".eps", "a picture"},          {".h5", "an HDF5 file"},     {".hdf5", "an HDF5 file"},
+    {".npy", "a NumPy file"},       {".npz", "a NumPy file"},    {".csv", "a CSV file"},
+    {".glow", "a compressed file"}, {".toml", "a configuration"}};
 
 }  // namespace
 

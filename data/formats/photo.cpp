@@ -85,7 +85,7 @@ std::string loss_with(std::span<const std::uint8_t> bytes, const Image& image, i
 
 // Of the formats that this build reads.
 std::vector<std::string> suffixes() {
-    std::vector<std::string> all = {".png", ".jpg", ".jpeg"};
+    std::vector<std::string> all = {".png", ".jpg", ".jpeg", ".jpe", ".jfif"};
     if (reads_webp()) all.emplace_back(".webp");
     if (reads_tiff()) all.insert(all.end(), {".tif", ".tiff"});
     if (reads_gif()) all.emplace_back(".gif");

@@ -6,8 +6,8 @@
 
 namespace glow {
 
-// The suffixes of files that read_photo() reads: ".png, .jpg, .jpeg, .webp, .tif, .tiff or .gif", except
-// those whose library the build lacks.
+// The suffixes of files that read_photo() reads: ".png, .jpg, .jpeg, .jpe, .jfif, .webp, .tif, .tiff or
+// .gif", except those whose library the build lacks.
 std::string photo_suffixes();
 // Whether the path has one of them, in upper or lower case.
 bool is_photo_name(const std::filesystem::path& path);

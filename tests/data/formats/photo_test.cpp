@@ -594,13 +594,15 @@ TEST_F(PhotoFolder, SortsFilesByName) {
     std::filesystem::rename(folder / "a.PNG", folder / "A.Png");
     write_bytes(folder / "A.Png", make::png(make::smooth(8, 8, 3, 10)));
     put("c.jpeg", 30);
+    put("d.jpe", 40);
+    put("e.JFIF", 50);  // as Windows saves JPEG files
     put(".hidden.png", 40);
     write_bytes(folder / "notes.txt", "hello");
     std::filesystem::create_directory(folder / "d.png");  // a folder
     ImageFolderOptions all = options();
     all.test = 0;
     ImageFolder source(folder.path(), all);
-    EXPECT_EQ(source.info().train, 3);
+    EXPECT_EQ(source.info().train, 5);
     EXPECT_EQ(source.other_files(), (std::map<std::string, index_t>{{".txt", 1}}));
     EXPECT_EQ(source.info().n_classes, 0);
     Pixels usable;
@@ -608,7 +610,8 @@ TEST_F(PhotoFolder, SortsFilesByName) {
     EXPECT_EQ(images[0], 10);
     EXPECT_EQ(images[192], 20);
     EXPECT_NEAR(images[384], 30, 5);
-    EXPECT_EQ(usable, (Pixels{1, 1, 1}));
+    EXPECT_NEAR(images[4 * 192], 50, 5);
+    EXPECT_EQ(usable, Pixels(5, 1));
 }
 
 TEST_F(PhotoFolder, ReadsRecursivelyInPathOrder) {
@@ -836,6 +839,9 @@ TEST_F(PhotoFolder, SkipsAndReportsBrokenAndSmallImages) {
 TEST_F(PhotoFolder, RejectsFoldersWithoutImages) {
     expect_throw<InputError>([&] { ImageFolder(folder / "none", options()); }, {"none"});
     expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); }, {"found no .png"});
+    for (const char* const name : {"a.bmp", "b.BMP", "c.txt"}) write_bytes(folder / name, "x");
+    expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); },
+                             {"found no .png", "subfolders, only 2 .bmp, 1 .txt"});
     put("1.png", 1);
     for (const double test : {-0.1, 1.0, std::numeric_limits<double>::quiet_NaN()}) {
         ImageFolderOptions wrong = options();
