@@ -154,6 +154,30 @@ std::optional<std::string> integer_text(std::string text) {
     return std::to_string(value);
 }
 
+// A string in three double quotes without line-ending backslashes, after which toml++ also removes blanks other than
+// ASCII. The quotes inside are escaped, because they might join.
+std::string joined_lines(std::string_view value) {
+    if (!value.starts_with("\"\"\"")) return std::string(value);
+    const std::size_t end = end_of_string(value, 0);
+    const std::string_view content = value.substr(3, end - 6);
+    std::string result = "\"\"\"";
+    for (std::size_t at = 0; at < content.size(); ++at) {
+        if (content[at] != '\\') {
+            if (content[at] == '"') result += '\\';
+            result += content[at];
+            continue;
+        }
+        const std::size_t next = std::min(content.find_first_not_of(" \t", at + 1), content.size());
+        if (next < content.size() && content[next] == '\n') {
+            at = std::min(content.find_first_not_of(" \t\n", next), content.size()) - 1;
+        } else {
+            result += content.substr(at, 2);
+            ++at;
+        }
+    }
+    return result.append("\"\"\"").append(value.substr(end));
+}
+
 TomlEntry parse_statement(std::string_view text, std::size_t line, const Statement& statement,
                           std::size_t begin) {
     const std::string_view content =
@@ -179,7 +203,7 @@ TomlEntry parse_statement(std::string_view text, std::size_t line, const Stateme
     const bool quoted = value.starts_with('"') || value.starts_with('\'');
     // The library sees the key with its own value only if that is a string.
     const std::optional<TomlString> read =
-        read_toml_string(fmt::format("{} = {}\n", key, quoted ? value : std::string_view("''")));
+        read_toml_string(fmt::format("{} = {}\n", key, quoted ? joined_lines(value) : "''"));
     if (!read) throw TomlError(line, quoted ? "the name or the string is wrong" : "the name is wrong");
     entry.key = read->key;
     if (value.empty() || read->dotted) return entry;

@@ -1,4 +1,4 @@
-// toml_library.h with toml++ (header-only), versions 2.4 to 3.4.
+// toml_library.h with toml++ (header-only), versions 2.5 to 3.4.
 #define TOML_ENABLE_FORMATTERS 0
 #define TOML_LARGE_FILES 1
 #include <toml++/toml.h>

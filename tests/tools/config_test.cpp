@@ -86,6 +86,8 @@ TEST(Config, FollowsToml) {
         {"out = '''a\r\nb'''\r\nwidth = 7\r\n", "\nout = \"a\\nb\"\n"},
         {"out = \"\"\"\\\n\n   a\"\"\"\nwidth = 7\n", "\nwidth = 7\n"},
         {"out = \"\\b\\t\\n\\f\\r\\\"\\\\\"\n", "\nout = \"\\u0008\\t\\n\\u000c\\r\\\"\\\\\"\n"},
+        {"out = \"\"\"\\\n\xc2\xa0x\"\"\"\n", "\nout = '\xc2\xa0x'\n"},
+        {"out = \"\"\"a\"\"\\  \n\n \"b\"\"\"\"\n", "\nout = 'a\"\"\"b\"'\n"},
         {"lr = +1.5E-0_3\n", "\nlr = 0.0015\n"},
         {"coupling = 'additive'\n", "\ncoupling = 'additive'\n"},
     };
