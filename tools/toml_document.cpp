@@ -1,6 +1,6 @@
-// Divides a document into statements and classifies their values. A TOML library reads keys and strings. Numbers are
-// read here, because the libraries differ in what they do with numbers out of range and report no text for them; so
-// the limits on nesting, which the libraries lack.
+// Divides a document into statements and classifies their values. A TOML library reads keys and strings.
+// Numbers are read here, because the libraries differ in what they do with numbers out of range and report no
+// text for them. So are the limits on nesting, which the libraries lack.
 #include "tools/toml_document.h"
 
 #include <fmt/format.h>
@@ -154,8 +154,8 @@ std::optional<std::string> integer_text(std::string text) {
     return std::to_string(value);
 }
 
-// A string in three double quotes without line-ending backslashes, after which toml++ also removes blanks other than
-// ASCII. The quotes inside are escaped, because they might join.
+// A string in three double quotes without line-ending backslashes, after which toml++ also removes blanks
+// other than ASCII. The quotes inside are escaped, because they might join.
 std::string joined_lines(std::string_view value) {
     if (!value.starts_with("\"\"\"")) return std::string(value);
     const std::size_t end = end_of_string(value, 0);

@@ -1,5 +1,5 @@
-// What Glow needs of a TOML library, so that it works with each of two: toml_plusplus.cpp uses toml++, toml11.cpp
-// toml11. No distribution release before 2023 has toml++.
+// What Glow needs of a TOML library, so that it works with each of two: toml_plusplus.cpp uses toml++,
+// toml11.cpp toml11. No distribution release before 2023 has toml++.
 #pragma once
 
 #include <optional>
@@ -13,8 +13,8 @@ struct TomlString {
     std::string text;  // empty if dotted
 };
 
-// Reads one line KEY = STRING (several lines for a string in triple quotes), without comment. Returns nothing if it
-// is not TOML.
+// Reads one line KEY = STRING (several lines for a string in triple quotes), without comment. Returns nothing
+// if it is not TOML.
 std::optional<TomlString> read_toml_string(const std::string& statement);
 
 }  // namespace glow
