@@ -1,5 +1,5 @@
-# Dependencies. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, toml++, libpng, libjpeg-turbo,
-# zlib. Optional: CUDA, cuDNN, CUPTI, NCCL, MPI, oneDNN, libwebp, libtiff, giflib, pybind11, Google Benchmark; a stub
+# Dependencies. Required: HDF5, a BLAS with LAPACK, CLI11, fmt, nlohmann-json, toml++ or toml11, libpng,
+# libjpeg-turbo, zlib. Optional: CUDA, cuDNN, CUPTI, NCCL, MPI, oneDNN, libwebp, libtiff, giflib, pybind11, Google Benchmark; a stub
 # file replaces a missing library, and the summary lists it.
 include(GlowOptional)
 find_package(PkgConfig)
@@ -139,7 +139,7 @@ macro(glow_find_onednn)
     glow_import_library(glow_onednn INCLUDE ${GLOW_DNNL_INCLUDE} LIBRARY ${GLOW_DNNL_LIBRARY}
         VERSION_IN oneapi/dnnl/dnnl_version.h DNNL_VERSION_MAJOR DNNL_VERSION_MINOR)
 endmacro()
-glow_optional(ONEDNN AT_LEAST 2.5 BELOW 4 WITHOUT "BLAS computes matrix products, slower" HINT "install libdnnl-dev")
+glow_optional(ONEDNN AT_LEAST 2.2 BELOW 4 WITHOUT "BLAS computes matrix products, slower" HINT "install libdnnl-dev")
 
 # The shared library that runtime/mpi_library.h loads: its name (SONAME) and folder. Empty for a static one, which is
 # linked.
@@ -201,13 +201,34 @@ find_package(nlohmann_json CONFIG QUIET)
 if(NOT nlohmann_json_FOUND)
     glow_missing("nlohmann-json" nlohmann-json3-dev)
 endif()
-# toml++ 2.5 or newer, headers only: some distributions have no CMake file for it.
+# toml++ or toml11, headers only: some distributions have no CMake file for them. glow_toml is the one that is used,
+# with the source file that needs it; tests compile the other too.
 find_path(GLOW_TOMLPLUSPLUS_INCLUDE toml++/toml.h)
-if(NOT GLOW_TOMLPLUSPLUS_INCLUDE)
-    glow_missing("toml++" libtomlplusplus-dev)
+find_path(GLOW_TOML11_INCLUDE NAMES toml11/parser.hpp toml/parser.hpp)  # versions 4, 3
+function(glow_toml_library target folder source)
+    add_library(${target} INTERFACE)
+    target_include_directories(${target} SYSTEM INTERFACE ${folder})
+    target_sources(${target} INTERFACE ${PROJECT_SOURCE_DIR}/tools/${source})
+endfunction()
+if(NOT GLOW_TOML MATCHES "^(AUTO|toml\\+\\+|toml11)$")
+    message(FATAL_ERROR "GLOW_TOML must be AUTO, toml++ or toml11, not '${GLOW_TOML}'.")
+elseif(GLOW_TOMLPLUSPLUS_INCLUDE AND NOT GLOW_TOML STREQUAL "toml11")
+    glow_toml_library(glow_toml ${GLOW_TOMLPLUSPLUS_INCLUDE} toml_plusplus.cpp)
+    set(glow_toml_text "toml++")
+    if(GLOW_TOML11_INCLUDE)
+        glow_toml_library(glow_other_toml ${GLOW_TOML11_INCLUDE} toml11.cpp)
+    endif()
+elseif(GLOW_TOML11_INCLUDE AND NOT GLOW_TOML STREQUAL "toml++")
+    glow_toml_library(glow_toml ${GLOW_TOML11_INCLUDE} toml11.cpp)
+    set(glow_toml_text "toml11")
+    if(GLOW_TOMLPLUSPLUS_INCLUDE)
+        glow_toml_library(glow_other_toml ${GLOW_TOMLPLUSPLUS_INCLUDE} toml_plusplus.cpp)
+    endif()
+elseif(GLOW_TOML STREQUAL "AUTO")
+    glow_missing("toml++ or toml11" "libtomlplusplus-dev (Ubuntu 22.04: libtoml11-dev)")
+else()
+    message(FATAL_ERROR "GLOW_TOML=${GLOW_TOML}, but ${GLOW_TOML} is not found.")
 endif()
-add_library(glow_tomlplusplus INTERFACE)
-target_include_directories(glow_tomlplusplus SYSTEM INTERFACE ${GLOW_TOMLPLUSPLUS_INCLUDE})
 find_package(PNG)
 if(NOT PNG_FOUND)
     glow_missing("libpng" libpng-dev)

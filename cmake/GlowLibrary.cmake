@@ -35,8 +35,8 @@ function(glow_library name)
     if(cuda)
         target_compile_definitions(${name} PUBLIC GLOW_WITH_CUDA)
         target_link_libraries(${name} PUBLIC CUDA::cudart_static)
-        # Kernels must not use stack frames, spilled registers or local memory: with -Werror below, such a
-        # kernel fails the build. Checked only for the compiler they were tuned for, because others allocate
+        # Kernels must not use stack frames, spilled registers or local memory: with GLOW_WARNINGS_AS_ERRORS,
+        # such a kernel fails the build. Checked only for the compiler they were tuned for, because others allocate
         # registers differently.
         if(CMAKE_CUDA_COMPILER_VERSION MATCHES "^13\\.")
             target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-warn-spills,-warn-lmem-usage>)
@@ -55,8 +55,12 @@ function(glow_target_flags name)
         set(host ${glow_flags})
         # nvcc's generated host code triggers -Wpedantic warnings; keep -Wall and -Wextra.
         list(JOIN host "," host)
+        set(errors "")
+        if(GLOW_WARNINGS_AS_ERRORS)
+            set(errors "-Werror=all-warnings;")
+        endif()
         target_compile_options(${name} PRIVATE
-            "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;--expt-relaxed-constexpr;-Xcompiler=${host},-fopenmp>")
+            "$<$<COMPILE_LANGUAGE:CUDA>:${errors}--expt-relaxed-constexpr;-Xcompiler=${host},-fopenmp>")
     endif()
     target_link_options(${name} PRIVATE ${glow_link_flags})
 endfunction()

@@ -1,4 +1,4 @@
-// Blas on oneDNN matmul, versions 2.5 to 3.x: float and bf16, with fused bias, ReLU and accumulation. Double
+// Blas on oneDNN matmul, versions 2.2 to 3.x: float and bf16, with fused bias, ReLU and accumulation. Double
 // products go to OpenBLAS. Primitives are cached per product and team size, because a primitive created for
 // one number of threads silently computes wrong results on another.
 #include <map>

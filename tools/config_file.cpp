@@ -1,13 +1,9 @@
-// The only file that includes toml++ (header-only). Works with versions 2.5 to 3.4.
 #include "tools/config_file.h"
 
-#define TOML_ENABLE_FORMATTERS 0
-#define TOML_LARGE_FILES 1
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/stat.h>
-#include <toml++/toml.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,12 +18,13 @@
 #include "kernels/error.h"
 #include "tools/numbers.h"
 #include "tools/spelling.h"
+#include "tools/toml_document.h"
 #include "train/toml_text.h"
 
 namespace glow {
 namespace {
 
-constexpr std::size_t kMaxBytes = 1 << 20;
+constexpr std::size_t kMaxBytes = 1 << 18;
 constexpr int kPipeMilliseconds = 30000;
 
 // ---- The file ------------------------------------------------------------------------------------
@@ -51,7 +48,7 @@ std::string_view line_of_text(std::string_view text, std::size_t number) {
     return text.ends_with('\r') ? text.substr(0, text.size() - 1) : text;
 }
 
-// Checks that toml++ versions do differently, with our messages.
+// Checks that need no TOML.
 void require_text(const std::string& name, std::string_view text) {
     if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff"))
         throw InputError(name + ": it is UTF-16: save it as UTF-8");
@@ -129,55 +126,51 @@ CLI::Option* find_option(CLI::App& app, const std::string& where, const std::str
 // ---- Values --------------------------------------------------------------------------------------
 
 // Formats a value for messages.
-std::string shown(const toml::node& value) {
-    if (const auto* text = value.as_string()) return '"' + shown(text->get()) + '"';
-    if (const auto* integer = value.as_integer()) return fmt::format("{}", integer->get());
-    if (const auto* flag = value.as_boolean()) return flag->get() ? "true" : "false";
-    if (const auto* number = value.as_floating_point()) {
-        std::string text = fmt::format("{}", number->get());
-        if (text.find_first_not_of("0123456789-") == std::string::npos) text += ".0";
-        return text;
+std::string shown(const TomlEntry& entry) {
+    switch (entry.kind) {
+        case TomlKind::string:
+            return '"' + shown(std::string_view(entry.text)) + '"';
+        case TomlKind::array:
+            return "an array";
+        case TomlKind::table:
+            return "a table";
+        case TomlKind::date:
+            return "a date or time";
+        default:
+            return shown(std::string_view(entry.text));
     }
-    if (value.is_array()) return "an array";
-    if (value.is_table()) return "a table";
-    return "a date or time";
 }
 
 // The value as command-line text; empty if its type does not fit.
-std::optional<std::string> option_text(ValueKind kind, const toml::node& value) {
-    const auto* const text = value.as_string();
-    const auto* const integer = value.as_integer();
-    const auto* const number = value.as_floating_point();
-    const auto* const flag = value.as_boolean();
+std::optional<std::string> option_text(ValueKind kind, const TomlEntry& entry) {
+    const bool text = entry.kind == TomlKind::string, integer = entry.kind == TomlKind::integer;
+    bool fits = false;
     switch (kind) {
         case ValueKind::flag:
-            if (flag != nullptr) return flag->get() ? "true" : "false";
+            fits = entry.kind == TomlKind::flag;
             break;
         case ValueKind::unsigned_integer: {
             // Half of the seeds exceed TOML's largest integer and are quoted.
             std::uint64_t large = 0;
-            if (text != nullptr && parse_decimal(text->get(), large) == std::errc() &&
-                large > std::uint64_t{INT64_MAX})
-                return text->get();
-            if (integer != nullptr) return std::to_string(integer->get());
+            fits = integer || (text && parse_decimal(entry.text, large) == std::errc() &&
+                               large > std::uint64_t{INT64_MAX});
             break;
         }
         case ValueKind::integer:
-            if (integer != nullptr) return std::to_string(integer->get());
+            fits = integer;
             break;
         case ValueKind::number:
-            if (number != nullptr) return fmt::format("{}", number->get());
-            if (integer != nullptr) return std::to_string(integer->get());
+            fits = integer || entry.kind == TomlKind::number;
             break;
         case ValueKind::bytes:
         case ValueKind::interval:
-            if (integer != nullptr) return std::to_string(integer->get());
-            [[fallthrough]];
+            fits = integer || text;
+            break;
         case ValueKind::text:
-            if (text != nullptr) return text->get();
+            fits = text;
             break;
     }
-    return {};
+    return fits ? std::optional(entry.text) : std::nullopt;
 }
 
 // Like CLI11's default values, but leaves the option untouched if an error occurs.
@@ -201,33 +194,12 @@ void set_option(CLI::Option& option, const std::string& where, const std::string
     if (kind_of(option) != ValueKind::flag) option.default_str(text);
 }
 
-std::size_t line_of(const toml::node& node) {
-    if (node.source().begin.line > 0) return node.source().begin.line;
-    std::size_t line = 0;  // for a table created by dotted keys: line of its first value
-    const auto take = [&line](const toml::node& child) {
-        const std::size_t other = line_of(child);
-        if (other > 0 && (line == 0 || other < line)) line = other;
-    };
-    if (const auto* table = node.as_table())
-        for (auto&& [key, child] : *table) take(child);
-    if (const auto* array = node.as_array())
-        for (const toml::node& child : *array) take(child);
-    return line;
-}
-
-struct Entry {
-    std::size_t line;
-    std::string key;
-    const toml::node* value;
-};
-
 // Reports a syntax error. For common cases like `lr = 0,002` and `memory = store`, says what the option
 // accepts.
 [[noreturn]] void refuse_syntax(CLI::App& app, const std::string& name, const std::string& text,
-                                const toml::parse_error& error) {
-    const std::size_t number = error.source().begin.line;
-    const std::string where = fmt::format("{}:{}", name, number);
-    const std::string line(line_of_text(text, number));
+                                const TomlError& error) {
+    const std::string where = fmt::format("{}:{}", name, error.line);
+    const std::string line(line_of_text(text, error.line));
     const auto trimmed = [](std::string part) {
         part.erase(0, std::min(part.find_first_not_of(" \t"), part.size()));
         part.erase(part.find_last_not_of(" \t") + 1);
@@ -243,9 +215,9 @@ struct Entry {
                 : nullptr;
         bool alone = false;  // the line itself is valid TOML; the error is elsewhere
         try {
-            static_cast<void>(toml::parse(std::string_view(line)));
+            parse_toml(line);
             alone = true;
-        } catch (const toml::parse_error&) {
+        } catch (const TomlError&) {
         }
         if (option != nullptr && option->get_configurable() && !alone && !value.empty() &&
             value.find_first_of("'\"[{") == std::string::npos) {
@@ -263,10 +235,7 @@ struct Entry {
                                          shown(value)));
         }
     }
-    std::string_view what = error.description();
-    if (what.starts_with("Error while parsing "))
-        what.remove_prefix(std::min(what.find(": ") + 2, what.size()));
-    throw InputError(fmt::format("{}: not TOML: {} (in the line '{}')", where, what, shown(line)));
+    throw InputError(fmt::format("{}: not TOML: {} (in the line '{}')", where, error.what(), shown(line)));
 }
 
 }  // namespace
@@ -314,31 +283,25 @@ ValueOrigins apply_config(CLI::App& app, const std::string& name, std::string te
     require_text(name, text);
     text = without_old_forms(std::move(text));
     require_decimal_numbers(app);
-    toml::table table;
+    std::vector<TomlEntry> entries;
     try {
-        table = toml::parse(std::string_view(text));
-    } catch (const toml::parse_error& error) {
+        entries = parse_toml(text);
+    } catch (const TomlError& error) {
         refuse_syntax(app, name, text, error);
     }
-    std::vector<Entry> entries;
-    for (auto&& [key, value] : table)
-        entries.push_back({line_of(value), std::string(std::string_view(key)), &value});
-    // Sorted by line, to report the first error: the table itself is sorted by key.
-    std::stable_sort(entries.begin(), entries.end(),
-                     [](const Entry& a, const Entry& b) { return a.line < b.line; });
     ValueOrigins origins;
-    for (const Entry& entry : entries) {
+    for (const TomlEntry& entry : entries) {
         const std::string where = fmt::format("{}:{}", name, entry.line);
-        if (entry.value->is_table() && app.get_option_no_throw("--" + entry.key) == nullptr)
+        if (entry.kind == TomlKind::table && app.get_option_no_throw("--" + entry.key) == nullptr)
             throw InputError(
                 fmt::format("{}: '{}' is a table: options belong at top level, without a section", where,
                             shown(entry.key)));
         CLI::Option* const option = find_option(app, where, entry.key);
         const ValueKind kind = kind_of(*option);
-        const std::optional<std::string> value = option_text(kind, *entry.value);
+        const std::optional<std::string> value = option_text(kind, entry);
         if (!value)
-            throw InputError(fmt::format("{}: {} must be {}, got {}", where, entry.key, description(kind),
-                                         shown(*entry.value)));
+            throw InputError(
+                fmt::format("{}: {} must be {}, got {}", where, entry.key, description(kind), shown(entry)));
         if (value->find('\0') != std::string::npos)
             throw InputError(fmt::format("{}: {} contains a zero character", where, entry.key));
         set_option(*option, where, entry.key, *value);

@@ -44,7 +44,7 @@ required | libhdf5-dev                    | header hdf5.h                  | fil
 required | libcli11-dev                   | header CLI/CLI.hpp             | command lines
 required | libfmt-dev                     | header fmt/format.h            | messages
 required | nlohmann-json3-dev             | header nlohmann/json.hpp       | JSON
-required | libtomlplusplus-dev            | header toml++/toml.h           | config.toml
+required | libtomlplusplus-dev libtoml11-dev | header toml++/toml.h toml.hpp | config.toml
 required | libpng-dev                     | header png.h                   | pictures
 required | libjpeg-dev                    | header jpeglib.h               | photographs
 optional | libwebp-dev                    | header webp/decode.h           | WebP photographs
@@ -94,8 +94,12 @@ probe() {
             if [ "$2" = hdf5.h ]; then
                 flags=$(pkg-config --cflags hdf5 2>/dev/null || pkg-config --cflags hdf5-serial 2>/dev/null || true)
             fi
-            # shellcheck disable=SC2086
-            printf '#include <%s>\n' "$2" | "${CXX:-g++}" -std=c++20 -E -x c++ $flags - >/dev/null 2>&1 ;;
+            local header
+            for header in "${@:2}"; do  # any of them
+                # shellcheck disable=SC2086
+                printf '#include <%s>\n' "$header" | "${CXX:-g++}" -std=c++20 -E -x c++ $flags - >/dev/null 2>&1 && return
+            done
+            return 1 ;;
         library) echo 'int main() {}' | "${CXX:-g++}" -x c++ - "-l$2" -o /dev/null 2>/dev/null ;;
         python) "$find_python" numpy matplotlib h5py >/dev/null ;;
         module) "$find_python" "$2" >/dev/null ;;
@@ -121,7 +125,27 @@ while IFS='|' read -r kind packages test_with what; do
     fi
 done <<<"$parts"
 
-first_choices() { local packages; for packages in "$@"; do printf ' %s' "${packages%% *}"; done; }
+# The first alternative that the package lists know, if any.
+candidate() {
+    local package
+    for package in "$@"; do
+        # Not through a pipe: grep exiting early would kill apt-cache, which pipefail reports as a failure.
+        if grep -q 'Candidate: [^(]' <<<"$(apt-cache policy "$package" 2>/dev/null)"; then
+            printf '%s' "$package"
+            return
+        fi
+    done
+}
+
+# For messages: of each part the package to install, or the first one, if apt knows none or its lists are missing.
+first_choices() {
+    local packages package
+    for packages in "$@"; do
+        # shellcheck disable=SC2086
+        package=$(candidate $packages)
+        printf ' %s' "${package:-${packages%% *}}"
+    done
+}
 without() { say "install_dependencies: continuing without $1 (${purpose[$1]}): $2"; }
 
 # The build needs C++20 and presets. If an older tool comes first in PATH, the user must change that.
@@ -168,7 +192,7 @@ if [ "$can_install" != yes ]; then
     if [ ${#required[@]} != 0 ]; then
         say "install_dependencies: missing, and cannot be installed here ($can_install). Install these and run this again:"
         if command -v apt-get >/dev/null; then
-            say "    sudo apt-get install --no-install-recommends$names"
+            say "    sudo apt-get update && sudo apt-get install --no-install-recommends$names"
         else
             say "   $names   (Debian's names)"
         fi
@@ -181,20 +205,22 @@ if [ "$can_install" != yes ]; then
 fi
 
 apt() {
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
+    "${as_root[@]}" env LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
         apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >&2
 }
 
-# The first alternative that the package lists know, if any.
-candidate() {
-    local package
-    for package in "$@"; do
-        # Not through a pipe: grep exiting early would kill apt-cache, which pipefail reports as a failure.
-        if grep -q 'Candidate: [^(]' <<<"$(apt-cache policy "$package" 2>/dev/null)"; then
-            printf '%s' "$package"
-            return
+# Unlike installing, an update does not wait for another apt, such as that of a machine's first boot.
+update_lists() {
+    local output start=$SECONDS
+    until output=$(apt update 2>&1); do
+        if ! grep -q 'Could not get lock' <<<"$output" || [ $((SECONDS - start)) -ge 300 ]; then
+            say "$output"
+            return 1
         fi
+        say "install_dependencies: waiting for another apt to finish"
+        sleep 5
     done
+    say "$output"
 }
 
 have_lists() { grep -q Packages <<<"$(apt-cache policy 2>/dev/null)"; }
@@ -208,7 +234,7 @@ for packages in "${optional[@]}"; do
 done
 if [ $update = yes ]; then
     say "install_dependencies: installing$names$(first_choices "${optional[@]}")"
-    apt update || say "install_dependencies: apt-get update failed; trying with the existing lists"
+    update_lists || say "install_dependencies: apt-get update failed; trying with the existing lists"
 fi
 
 install=()
@@ -220,6 +246,9 @@ for packages in "${required[@]}"; do
 done
 if [ ${#unknown[@]} != 0 ]; then
     say "install_dependencies: apt knows no package$(first_choices "${unknown[@]}") (no network, or a distribution without it?)"
+    if grep -qx 'ID=ubuntu' /etc/os-release 2>/dev/null; then
+        say "install_dependencies: Ubuntu has most of these in its component universe. To enable it: sudo add-apt-repository universe"
+    fi
     exit 2
 fi
 if [ ${#install[@]} != 0 ] && ! apt install --no-install-recommends "${install[@]}"; then

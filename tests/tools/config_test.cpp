@@ -82,6 +82,13 @@ TEST(Config, FollowsToml) {
         {"out = \"\"\"\na\nb\"\"\"\n", "\nout = \"a\\nb\"\n"},
         {"out = '''\na 'b' c'''\n", "\nout = \"a 'b' c\"\n"},
         {"out = \"\"\"a \\\n   b\"\"\"\n", "\nout = 'a b'\n"},
+        {"out = \"\"\"a\"\"\"\"\" # two quotes in the string\n", "\nout = 'a\"\"'\n"},
+        {"out = '''a\r\nb'''\r\nwidth = 7\r\n", "\nout = \"a\\nb\"\n"},
+        {"out = \"\"\"\\\n\n   a\"\"\"\nwidth = 7\n", "\nwidth = 7\n"},
+        {"out = \"\\b\\t\\n\\f\\r\\\"\\\\\"\n", "\nout = \"\\u0008\\t\\n\\u000c\\r\\\"\\\\\"\n"},
+        {"out = \"\"\"\\\n\xc2\xa0x\"\"\"\n", "\nout = '\xc2\xa0x'\n"},
+        {"out = \"\"\"a\"\"\\  \n\n \"b\"\"\"\"\n", "\nout = 'a\"\"\"b\"'\n"},
+        {"lr = +1.5E-0_3\n", "\nlr = 0.0015\n"},
         {"coupling = 'additive'\n", "\ncoupling = 'additive'\n"},
     };
     for (const Case& c : cases) {
@@ -91,13 +98,20 @@ TEST(Config, FollowsToml) {
     }
 }
 
+std::string repeated(const std::string& text, int times) {
+    std::string result;
+    for (int i = 0; i < times; ++i) result += text;
+    return result;
+}
+
 TEST(Config, RejectsOtherContentWithFileLineAndKey) {
     const Case cases[] = {
         // Four cases that were once misread silently.
         {"lr = 0,002\n", "c.toml:1: lr must be one number, got '0,002'"},
         {"depth = 3\nbatch = 1,024\n", "c.toml:2: batch must be one integer, got '1,024'"},
         {"levels = [2, 4]\n", "c.toml:1: levels must be one integer, got an array"},
-        {"levels = 2\nlevels = 3\n", "c.toml:2: not TOML: cannot redefine existing integer 'levels'"},
+        {"levels = 2\nlevels = 3\n",
+         "c.toml:2: not TOML: line 1 has the same name (in the line 'levels = 3')"},
         {"lr = 0.001 0.002\n", "c.toml:1: lr must be one number, got '0.001 0.002'"},
         // Keys.
         {"\nlevels = 2\nlevles = 3\n", "c.toml:3: unknown option 'levles'; did you mean 'levels'?"},
@@ -117,10 +131,10 @@ TEST(Config, RejectsOtherContentWithFileLineAndKey) {
         {"[lr]\n", "c.toml:1: lr must be one number, got a table"},
         {"[[lr]]\n", "c.toml:1: lr must be one number, got an array"},
         {"lr = {x = 1}\n", "c.toml:1: lr must be one number, got a table"},
-        {"levels = 2\n\"levels\" = 2\n", "c.toml:2: "},
+        {"levels = 2\n\"levels\" = 2\n", "c.toml:2: not TOML: line 1 has the same name"},
         // Types.
         {"levels = 2.0\n", "c.toml:1: levels must be one integer, got 2.0"},
-        {"levels = 1e3\n", "c.toml:1: levels must be one integer, got 1000.0"},
+        {"levels = 1e3\n", "c.toml:1: levels must be one integer, got 1e3"},
         {"levels = '2'\n", "c.toml:1: levels must be one integer, got \"2\""},
         {"levels = true\n", "c.toml:1: levels must be one integer, got true"},
         {"levels = [[2]]\n", "c.toml:1: levels must be one integer, got an array"},
@@ -149,6 +163,11 @@ TEST(Config, RejectsOtherContentWithFileLineAndKey) {
          "quotes"},
         {"levels = 99999999999999999999\n", "c.toml:1: levels: '99999999999999999999' is out of range"},
         {"n-bits = 4294967304\n", "c.toml:1: n-bits"},
+        // Out of range as on the command line, whatever the TOML library makes of it.
+        {"lr = 1e-400\n", "c.toml:1: lr: '1e-400' is out of range"},
+        {"lr = 1e400\n", "c.toml:1: lr: '1e400' is out of range"},
+        {"lr = -1_0e+4_00 # large\n", "c.toml:1: lr: '-10e+400' is out of range"},
+        {"seed = 0xffffffffffffffff\n", "c.toml:1: seed must be one integer, 0 or more, got '0xff"},
         {"act-budget = '4 apples'\n", "c.toml:1: act-budget must be a number of bytes"},
         {"act-budget = -1\n", "c.toml:1: act-budget must be a number of bytes"},
         {"eval-every = '10s'\n", "c.toml:1: eval-every: \"10s\" is not an interval"},
@@ -166,6 +185,13 @@ TEST(Config, RejectsOtherContentWithFileLineAndKey) {
         {"memory = store\n", "c.toml:1: memory must be a string in quotes, got 'store'"},
         {"eval-every = 30m # often\n", "c.toml:1: eval-every must be a number of steps (100) or minutes"},
         {"lr = 0x1p3\n", "c.toml:1: lr must be one number, got '0x1p3'"},
+        {"lr = 1.\n", "c.toml:1: lr must be one number, got '1.'"},
+        {"lr = 1.e3\n", "c.toml:1: lr must be one number, got '1.e3'"},
+        {"lr = 1__0\n", "c.toml:1: lr must be one number, got '1__0'"},
+        {"lr = 1_\n", "c.toml:1: lr must be one number, got '1_'"},
+        {"lr = 1e\n", "c.toml:1: lr must be one number, got '1e'"},
+        {"lr = 0_1\n", "c.toml:1: lr must be one number, got '0_1'"},
+        {"seed = +0x1\n", "c.toml:1: seed must be one integer, 0 or more, got '+0x1'"},
         {"lr = .5\n", "c.toml:1: lr must be one number, got '.5'"},
         {"shuffle = True\n", "c.toml:1: shuffle must be true or false, got 'True'"},
         {"out = 'a\n'\n", "c.toml:1: not TOML"},
@@ -182,7 +208,24 @@ TEST(Config, RejectsOtherContentWithFileLineAndKey) {
         {std::string("\xff\xfel\0=\0", 6), "c.toml: it is UTF-16"},
         {std::string("\xfe\xff\0l\0=", 6), "c.toml: it is UTF-16"},
         {std::string("l\0e\0", 4), "c.toml:1: it contains a zero byte"},
+        {"# one\ta \x01\n", "c.toml:1: not TOML: it contains a control character"},
+        {"levels = 2\nout = \"\"\"\na\n\n", "c.toml:2: not TOML: a string has no closing quote"},
+        {"levels = [2,\n3\n", "c.toml:1: not TOML: a bracket is not closed"},
+        {"levels = 2\nwidth = [2, # ]\n']', 3\n]\n", "c.toml:2: width must be one integer, got an array"},
+        {"out = \"a\\xffb\"\n", "c.toml:1: not TOML"},
+        {"out = \"a\\eb\"\n", "c.toml:1: not TOML"},
+        {"out = \"a\\U00110000b\"\n", "c.toml:1: not TOML"},
+        {"out = 'a' 'b'\n", "c.toml:1: not TOML"},
+        {"lev els = 2\n", "c.toml:1: not TOML"},
+        {"\"\"\"levels\"\"\" = 2\n", "c.toml:1: not TOML"},
+        {"l\xc3\xa9vels = 2\n", "c.toml:1: not TOML"},
+        {"[train\nlr = 1\n", "c.toml:1: not TOML: a bracket is not closed"},
+        // Nesting that overflows the stack of TOML libraries.
         {"levels = " + std::string(100000, '['), "c.toml:1: "},
+        {"levels = " + std::string(50000, '[') + std::string(50000, ']'), "c.toml:1: levels must be one"},
+        {"levels = " + repeated("{a=", 50000), "c.toml:1: not TOML"},
+        {repeated("a.", 100000) + "a = 1\n", "c.toml:1: not TOML: a name has too many dots"},
+        {"[" + repeated("a.", 100000) + "a]\n", "c.toml:1: not TOML: a name has too many dots"},
     };
     for (const Case& c : cases) {
         Configured configured;

@@ -148,12 +148,15 @@ if [ -e $fake/lists ] && grep -qx -- "\$2" $fake/known; then echo "  Candidate: 
 STUB
     stub "$fake/bin/apt-get" <<STUB
 echo "\$DEBIAN_FRONTEND \$*" >>$fake/log
-case "\$*" in *update*) [ -e $fake/no_network ] && exit 100; touch $fake/lists; exit 0 ;; esac
+case "\$*" in *update*)
+    if [ -s $fake/locked ]; then sed -i 1d $fake/locked; echo "E: Could not get lock /var/lib/apt/lists/lock" >&2; exit 100; fi
+    [ -e $fake/no_network ] && exit 100; touch $fake/lists; exit 0 ;; esac
 [ -e $fake/no_network ] && exit 100
 for word in "\$@"; do grep -qx -- "\$word" $fake/known && echo "\$word" >>$fake/installed; done
 exit 0
 STUB
     stub "$fake/bin/id" <<<'echo 0'
+    stub "$fake/bin/sleep" <<<"echo sleep >>$fake/log"
     stub "$fake/bin/cmake" <<<'echo cmake version 3.25.1'
     # A compiler that finds no header of ours.
     stub "$fake/bin/g++" <<<'! grep -q "[/.]h"'
@@ -164,7 +167,7 @@ dpkg-dev file libopenmpi-dev openmpi-bin python3-numpy python3-matplotlib python
 }
 lacks() { local p; for p in "$@"; do sed -i "/^$(printf '%s' "$p" | sed 's/[+.]/\\&/g')\$/d" "$fake/installed"; done; }
 unknown() { local p; for p in "$@"; do sed -i "/^$p\$/d" "$fake/known"; done; }
-cp "$tools/install_dependencies.sh" "$work/install.sh"
+sed "s|/etc/os-release|$fake/os-release|" "$tools/install_dependencies.sh" >"$work/install.sh"
 # /usr/bin/python3 of the real machine must not stand in for the packages of the fake one.
 sed "s|/usr/bin/python3|$fake/bin/python3|" "$tools/find_python.sh" >"$work/find_python.sh"
 chmod +x "$work/find_python.sh"
@@ -200,6 +203,26 @@ check "install: optional part, the second time leaves apt alone" quiet
 machine; lacks libcli11-dev; unknown libcli11-dev
 expect 2 "install: required part not in the distribution" install
 says err "libcli11-dev" "install: required part"
+check "install: no word of Ubuntu elsewhere" bash -c "! grep -q universe '$work/err'"
+echo 'ID=ubuntu' >"$fake/os-release"
+expect 2 "install: Ubuntu without universe" install
+says err "sudo add-apt-repository universe" "install: Ubuntu without universe"
+
+# Ubuntu 22.04 has no toml++.
+machine; lacks libtomlplusplus-dev; unknown libtomlplusplus-dev; echo libtoml11-dev >>"$fake/known"
+expect 0 "install: toml11 instead of toml++" install
+check "install: toml11 instead of toml++" grep -q 'recommends libtoml11-dev$' "$fake/log"
+: >"$fake/log"
+expect 0 "install: toml11, the second time" install
+check "install: toml11, the second time leaves apt alone" quiet
+lacks libtoml11-dev; stub "$fake/bin/id" <<<'echo 1000'
+expect 2 "install: toml11, neither root nor sudo" install
+says err "sudo apt-get update && sudo apt-get install --no-install-recommends libtoml11-dev" "install: toml11, neither root nor sudo"
+
+machine; lacks libpng-dev; printf '1\n2\n' >"$fake/locked"
+expect 0 "install: another apt holds the lists" install
+says err "waiting for another apt" "install: another apt holds the lists"
+check "install: waits twice" test "$(grep -c sleep "$fake/log")" = 2
 
 machine; lacks libpng-dev; touch "$fake/lists" "$fake/no_network"
 expect 1 "install: no network" install
