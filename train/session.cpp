@@ -8,6 +8,7 @@
 
 #include "data/data_fingerprint.h"
 #include "inference/data_access.h"
+#include "inference/equal_inputs.h"
 #include "inference/message_text.h"
 #include "kernels/error.h"
 #include "runtime/cuda.h"
@@ -256,7 +257,8 @@ void Session::open_data() {
     };
     if (info.valid > 0) valid.emplace(split("valid"));
     SplitImages train = split("train");
-    if (processes.is_root()) data_ = data_fingerprint(train, valid ? &*valid : nullptr);
+    data_ = data_fingerprint(train, valid ? &*valid : nullptr);
+    require_equal_data(processes, options.data, data_);
     // On a GPU, read ahead even from memory: the host prepares the next images during a step.
     const bool read_ahead = on_disk_ || request.device == Device::cuda;
     images.emplace(std::move(train), options.augment, options.shuffle, options.seed, read_ahead);

@@ -77,6 +77,20 @@ struct Processes : Commands {
         return Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
                        {"2", "sh", "by_rank.sh"});
     }
+    // As many images as in d.h5, but others.
+    static void make_other_images(const std::filesystem::path& path) {
+        DatasetInfo info;
+        info.H = info.W = 8;
+        info.C = 3;
+        DatasetWriter writer(path, info);
+        for (const auto& [split, count] : {std::pair{"train", 40}, {"valid", 6}, {"test", 10}}) {
+            std::vector<std::uint8_t> pixels(static_cast<std::size_t>(count * 8 * 8 * 3));
+            for (std::size_t i = 0; i < pixels.size(); ++i)
+                pixels[i] = static_cast<std::uint8_t>(i * i % 251);
+            writer.append(split, count, pixels.data(), nullptr);
+        }
+        writer.commit();
+    }
     static std::string train_command(const Words& words) {
         std::string command = "exec " GLOW_TRAIN_PROGRAM;
         for (const std::string& word : words) command += " '" + word + "'";
@@ -249,6 +263,22 @@ TEST_F(Processes, RanksNeedSameOptions) {
     EXPECT_NE(outcome.err.find("rank 1 on "), std::string::npos) << outcome.err;
     EXPECT_NE(outcome.err.find("\"seed = 2\" but rank 0 with \"seed = 1\""), std::string::npos)
         << outcome.err;
+}
+
+TEST_F(Processes, RanksNeedSameImages) {
+    std::filesystem::create_directory(folder / "elsewhere");
+    const std::string command = train_command(words((folder / "x").string(), 2));
+    const auto refused = [&](const std::string& reason) {
+        const Outcome outcome = start_two(command, "cd elsewhere; " + command).wait();
+        EXPECT_EQ(outcome.code, 2) << outcome.err;
+        EXPECT_NE(outcome.err.find("d.h5 of rank 1 on "), std::string::npos) << outcome.err;
+        EXPECT_NE(outcome.err.find(reason), std::string::npos) << outcome.err;
+        EXPECT_FALSE(std::filesystem::exists(folder / "x"));
+    };
+    make_other_images(folder / "elsewhere/d.h5");
+    refused(": it has different images; all ranks need the same file");
+    make_dataset(folder / "elsewhere/d.h5", 8, 8, 3, 30, 6, 10);
+    refused(": it has 30 training and 6 validation images of 8x8x3, not 40 training and 6 validation images");
 }
 
 TEST_F(Processes, DetectsOtherLauncher) {
