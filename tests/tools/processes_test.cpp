@@ -454,6 +454,45 @@ TEST_F(Processes, EvaluationIsShared) {
     EXPECT_EQ(refused.code, 2) << refused.err;
 }
 
+// The last rank evaluates in a folder of its own, as if on a host with other files under the same names.
+TEST_F(Processes, EvaluationNeedsSameInputs) {
+    namespace fs = std::filesystem;
+    const Words saving = {"--checkpoint-every", "1", "--keep", "9", "--eval-every", "0"};
+    make_run("run", 2, saving);
+    fs::create_directory(folder / "elsewhere");
+    fs::copy(folder / "run", folder / "elsewhere/run",
+             fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+    fs::copy(folder / "d.h5", folder / "elsewhere/d.h5");
+    const Words words = {"--json", "--checkpoint", "run", "--data", "d.h5", "--threads", "1"};
+    std::string command = "exec " GLOW_EVAL_PROGRAM;
+    for (const std::string& word : words) command += " " + word;
+    const auto evaluated = [&] { return start_two(command, "cd elsewhere; " + command).wait(); };
+    const auto refused = [&](const std::string& reason) {
+        const Outcome outcome = evaluated();
+        EXPECT_EQ(outcome.code, 2) << outcome.err;
+        EXPECT_NE(outcome.err.find(" of rank 1 on "), std::string::npos) << outcome.err;
+        EXPECT_NE(outcome.err.find(reason), std::string::npos) << outcome.err;
+    };
+    // A link that rank 1 sees later than rank 0: all use rank 0's checkpoint.
+    const fs::path link = folder / "elsewhere/run/latest.h5";
+    fs::remove(link);
+    fs::create_symlink("checkpoints/step-00000001.h5", link);
+    const Outcome outcome = evaluated();
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const auto found = nlohmann::json::parse(outcome.out), alone = nlohmann::json::parse(eval(words).out);
+    EXPECT_EQ(found["step"], 2);
+    EXPECT_EQ(found["checkpoint"], alone["checkpoint"]);
+    EXPECT_NEAR(found["bpd"].get<double>(), alone["bpd"].get<double>(), 1e-6);
+
+    fs::remove_all(folder / "elsewhere/run");
+    make_run("elsewhere/run", 2, saving + Words{"--seed", "9"});
+    refused("it has other weights");
+    make_other_images(folder / "elsewhere/d.h5");
+    refused("it has different images");
+    make_dataset(folder / "elsewhere/d.h5", 8, 8, 3, 40, 6, 9);
+    refused("it has 9 images of 8x8x3, not 10 images of 8x8x3");
+}
+
 TEST_F(Processes, OtherCommandsRefuseToRunTwice) {
     make_run("run", 1);
     const Outcome outcome = Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
