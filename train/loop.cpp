@@ -153,6 +153,7 @@ void TrainingLoop::evaluate(const std::function<bool()>& stop) {
     const index_t step = session_.progress.step;
     if (!session_.valid || completed.evaluated == step) return;
     session_.log->doing("validation");
+    session_.trainer->check_replicas_equal();  // so that all fail if the averaged weights are unusable
     const auto mean_of_weights = [&](bool ema) {
         return mean_bits_per_dim(*session_.trainer, *session_.valid, session_.options.seed, ema, stop);
     };
@@ -181,6 +182,7 @@ void TrainingLoop::evaluate(const std::function<bool()>& stop) {
 void TrainingLoop::draw_samples(const std::function<bool()>& stop) {
     Trainer& trainer = *session_.trainer;
     session_.log->doing("samples");
+    trainer.check_replicas_equal();
     trainer.use_ema(true);
     std::optional<SampleSheet> sheet = sample_sheet(trainer.runnable(), session_.options.seed, stop);
     wait_for_samples();
@@ -205,17 +207,23 @@ void TrainingLoop::wait_for_samples() {
 
 bool TrainingLoop::save() {
     if (session_.completed.saved == session_.progress.step) return true;
-    session_.trainer->check_usable();
     session_.trainer->check_replicas_equal();
+    session_.trainer->check_usable();
     wait_for_samples();  // saving deletes stale temporary files, and would delete that of the sheet
     return session_.save();
 }
 
 // Called on root only, whose slice is never empty. The other processes start their next step, and wait for
-// root in its first collective operation.
+// root in its first collective operation. If the update has made the weights unusable, that step fails on all.
 void TrainingLoop::audit(const Batch& batch) {
     const ScopedTimeout timeout("auditing the gradients");
-    const Audit audit = session_.trainer->audit(batch);
+    Audit audit;
+    try {
+        audit = session_.trainer->audit(batch);
+    } catch (const StepFailure&) {
+        if (session_.processes.size() == 1) throw;
+        return;
+    }
     const std::string text = fmt::format("step {}: {}", step_, describe(audit));
     (audit.holds() ? session_.request.info : session_.request.warn)(text);
     for (const std::string& row : rows(audit, step_)) session_.retry([&] { session_.audits->row(row); });
