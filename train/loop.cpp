@@ -126,7 +126,8 @@ StepResult TrainingLoop::step() {
 
 double TrainingLoop::minutes() {
     double minutes = minutes_before_ + (hooks_.minutes ? hooks_.minutes() : session_.log->minutes());
-    if (session_.options.max_minutes > 0) session_.processes.broadcast(sizeof(minutes), &minutes);
+    if (session_.options.max_minutes > 0 || session_.schedule.end_minutes > 0)
+        session_.processes.broadcast(sizeof(minutes), &minutes);
     return minutes;
 }
 

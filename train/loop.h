@@ -23,8 +23,8 @@ class TrainingLoop {
     StepResult step();
 
   private:
-    // Minutes of training since the run began, summed over its parts. With --max-minutes, all processes get
-    // root's value.
+    // Minutes of training since the run began, summed over its parts. If a limit or the decay of the learning
+    // rate depends on them, all processes get root's value.
     double minutes();
     // The limit reached, or a request to stop; empty if none.
     std::optional<RunEnd> limit_reached();

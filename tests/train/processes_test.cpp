@@ -262,6 +262,28 @@ TEST(DistributedTrainer, AllRanksRollBackAfterAudit) {
     g_processes->barrier();
 }
 
+// Clocks that differ, and a decay that ends with the run's recorded minutes, which do not limit this part.
+TEST(DistributedTrainer, DecayByMinutesUsesOneClock) {
+    const TemporaryFolder own;
+    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
+    if (g_processes->is_root()) write_dataset(folder, 40, 0);
+    g_processes->barrier();
+    HookedRun request;
+    request.options = small_options(8, 8, 3, 2, 2, 8);
+    request.options.data = (folder / "d.h5").string();
+    request.options.out = (folder / "run").string();
+    request.options.batch = 7;
+    request.options.threads = 1;
+    request.options.max_steps = 4;
+    request.options.checkpoint_every = {2, false};
+    request.options.lr_schedule = LrSchedule::cosine;
+    request.recorded_limits = RunLimits{0, 1};
+    request.processes = g_processes;
+    request.hooks.minutes = [minutes = 0.0]() mutable { return minutes += 0.01 * (g_processes->rank() + 1); };
+    EXPECT_EQ(run_training(request).progress.step, 4);
+    g_processes->barrier();
+}
+
 // A whole run with a single fault injected on every process.
 TEST(DistributedTrainer, AllRanksRollBack) {
     const TemporaryFolder own;
