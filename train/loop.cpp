@@ -237,8 +237,12 @@ void TrainingLoop::finish() {
             "the run ends at step {}, but its checkpoint cannot be written: {}", session_.progress.step,
             session_.processes.is_root() ? session_.retry.last_error() : "see the message of rank 0"));
     if (result_.ended != RunEnd::signal) {
-        evaluate();
-        draw_samples();
+        // Both may take longer than a job has left after a signal; the resumed run repeats them.
+        bool stopped = false;
+        const auto stop = [&] { return stopped = stopped || stop_requested(); };
+        evaluate(stop);
+        if (!stopped) draw_samples(stop);
+        if (stopped) result_.ended = RunEnd::signal;
     }
     wait_for_samples();
     session_.log->end();

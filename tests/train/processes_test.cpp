@@ -284,6 +284,36 @@ TEST(DistributedTrainer, DecayByMinutesUsesOneClock) {
     g_processes->barrier();
 }
 
+// A stop that only the last process asks for, after the last step.
+TEST(DistributedTrainer, AllRanksStopDuringFinalValidation) {
+    const TemporaryFolder own;
+    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
+    if (g_processes->is_root()) write_dataset(folder, 33, 7);
+    g_processes->barrier();
+    RunRequest request;
+    request.options = small_options(8, 8, 3, 2, 2, 8);
+    request.options.data = (folder / "d.h5").string();
+    request.options.out = (folder / "run").string();
+    request.options.batch = 7;
+    request.options.threads = 1;
+    request.options.max_steps = 2;
+    request.processes = g_processes;
+    int asked = 0;  // before each step, and after the last
+    request.stop = [&] { return ++asked > 3 && g_processes->rank() == g_processes->size() - 1; };
+    const RunResult stopped = run_training(request);
+    EXPECT_EQ(stopped.ended, RunEnd::signal);
+    EXPECT_EQ(stopped.progress.step, 2);
+    EXPECT_FALSE(stopped.valid_ema);
+    request.resume = true;
+    request.stop = nullptr;
+    const RunResult rest = run_training(request);
+    EXPECT_EQ(rest.ended, RunEnd::max_steps);
+    EXPECT_EQ(rest.progress.step, 2);
+    EXPECT_TRUE(rest.valid_ema);
+    EXPECT_TRUE(std::filesystem::exists(folder / "run/samples/step-00000002.png"));
+    g_processes->barrier();
+}
+
 // A whole run with a single fault injected on every process.
 TEST(DistributedTrainer, AllRanksRollBack) {
     const TemporaryFolder own;
