@@ -205,8 +205,10 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
 void run(const CommandLine& command, const Options& options) {
     check(options);
     // MPI suffices: the processes only gather results on the host.
-    const std::unique_ptr<Communicator> processes = open_communicator(
-        detect_launch().launcher.empty() ? CommunicatorKind::automatic : CommunicatorKind::mpi, Device::cpu);
+    const Launch launch = detect_launch();
+    const bool alone = launch.launcher.empty() || launch.size == 1;
+    const std::unique_ptr<Communicator> processes =
+        open_communicator(alone ? CommunicatorKind::automatic : CommunicatorKind::mpi, Device::cpu);
     run_on_all(command, *processes, [&] { evaluate_data(command, options, *processes); });
 }
 

@@ -52,6 +52,16 @@ TEST_F(Launcher, OneProcessWithoutLauncher) {
     EXPECT_EQ(open_communicator(CommunicatorKind::automatic, Device::cpu)->name(), "one process");
 }
 
+// As in a build without MPI, which a job script may start with srun -n 1.
+TEST_F(Launcher, OneProcessOfLauncherNeedsNoMpi) {
+    setenv("SLURM_STEP_ID", "0", 1);
+    setenv("SLURM_STEP_NUM_TASKS", "1", 1);
+    setenv("PMIX_RANK", "0", 1);
+    EXPECT_EQ(open_communicator(CommunicatorKind::automatic, Device::cpu)->name(), "one process");
+    setenv("OMPI_COMM_WORLD_SIZE", "1", 1);
+    EXPECT_EQ(open_communicator(CommunicatorKind::automatic, Device::cpu)->name(), "one process");
+}
+
 TEST_F(Launcher, RecognizesLaunchers) {
     setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
     setenv("PMIX_RANK", "0", 1);
