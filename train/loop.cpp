@@ -163,10 +163,12 @@ void TrainingLoop::evaluate(const std::function<bool()>& stop) {
     completed.evaluated = step;
     completed.valid_raw = raw;
     completed.valid_ema = averaged;
-    for (const auto& [mean, weights] : {std::pair{*raw, "raw"}, {*averaged, "ema"}}) {
+    if (session_.evaluations) {
         const ScopedTimeout timeout("writing eval.csv");
-        const std::string row = evaluation_row(step, mean, weights);
-        if (session_.evaluations) session_.retry([&] { session_.evaluations->row(row); });
+        // In one write: a run killed in between would repeat the first row when it is resumed.
+        const std::string rows =
+            evaluation_row(step, *raw, "raw") + "\n" + evaluation_row(step, *averaged, "ema");
+        session_.retry([&] { session_.evaluations->row(rows); });
     }
     session_.request.info(fmt::format("step {:>6}  validation {}, {}", step,
                                       validation_text(*completed.valid_ema, *completed.valid_raw),
