@@ -70,11 +70,12 @@ Session::Session(const RunRequest& given, Mode mode)
             "--max-minutes end only this part of it; add --save-limits, which makes them the run's",
             to_string(options.lr_schedule)));
     compare_requests();
-    open_folder();
-    open_data();
+    // Before the data set is read, which may take minutes: a job that ends meanwhile is to be continued.
     const char* const answer = mode_ == Mode::train ? "stopping after this step, then writing a checkpoint"
                                                     : "stopping after this step";
     signals_.emplace(request.answer_signals ? answer : nullptr, request.terminal);
+    open_folder();
+    open_data();
     open_model();
     log.emplace(request, options, schedule);
     // Initializing weights takes a while, so a new run does it only after all inputs have been accepted.
