@@ -67,10 +67,11 @@ index_t training_images(const nlohmann::ordered_json& data) {
     return std::max<index_t>(0, images_of(data, "train"));
 }
 
-std::string data_difference(const nlohmann::ordered_json& was, const nlohmann::ordered_json& now) {
+std::string data_difference(const nlohmann::ordered_json& was, const nlohmann::ordered_json& now,
+                            const char* format) {
     if (!was.is_object() || !now.is_object()) return "";
     if (const std::string before = describe(was), after = describe(now); before != after)
-        return fmt::format("was {}, now {}", before, after);
+        return fmt::format(fmt::runtime(format), before, after);
     for (const char* const split : {"train", "valid"}) {
         const nlohmann::ordered_json a = member(was, split), b = member(now, split);
         const bool both = !member(a, "all").is_null() && !member(b, "all").is_null();

@@ -18,6 +18,8 @@ index_t training_images(const nlohmann::ordered_json& data);
 
 // Describes the difference: "was 64 training and 6 validation images of 8x8x3, now 40 and 6 of 8x8x3", or
 // "has different images". Empty if the data set is the same. Values missing on either side are not compared.
-std::string data_difference(const nlohmann::ordered_json& was, const nlohmann::ordered_json& now);
+// format: of a difference in numbers or shapes; {0} describes `was`, {1} `now`.
+std::string data_difference(const nlohmann::ordered_json& was, const nlohmann::ordered_json& now,
+                            const char* format = "was {0}, now {1}");
 
 }  // namespace glow

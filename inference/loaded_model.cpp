@@ -70,9 +70,13 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint, bool ema, Prec
     take(counting);
     weights_memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
     take(*weights_memory_);
-    load_checkpoint(
-        checkpoint, parameters, backend.exec(),
-        used_ema_ ? Weights{.ema = values_, .fixed = fixed_} : Weights{.params = values_, .fixed = fixed_});
+    // A running training may move latest.h5 to another checkpoint between two reads.
+    for (index_t step = -1; step != info_.progress.step; info_ = read_checkpoint_info(checkpoint)) {
+        step = info_.progress.step;
+        load_checkpoint(checkpoint, parameters, backend.exec(),
+                        used_ema_ ? Weights{.ema = values_, .fixed = fixed_}
+                                  : Weights{.params = values_, .fixed = fixed_});
+    }
     run_ = make_run(size.value_or(image_size(info_.model)), images);
 }
 

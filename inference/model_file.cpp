@@ -192,6 +192,13 @@ fs::path find_checkpoint(const fs::path& file_or_folder) {
     throw InputError(fmt::format("{}: the folder has no checkpoint (latest.h5)", file_or_folder.string()));
 }
 
+fs::path behind_link(const fs::path& checkpoint) {
+    std::error_code error;
+    if (!fs::is_symlink(checkpoint, error)) return checkpoint;
+    const fs::path target = fs::read_symlink(checkpoint, error);
+    return error ? checkpoint : checkpoint.parent_path() / target;  // an absolute target replaces the folder
+}
+
 void refuse_suffix_of_other_format(const fs::path& checkpoint) {
     std::string suffix = checkpoint.extension().string();
     std::transform(suffix.begin(), suffix.end(), suffix.begin(), to_lower);

@@ -2,6 +2,7 @@
 // Gaussian prior at the top.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -94,6 +95,11 @@ class Glow {
         std::string worst_layer;   // the step with this condition number
         // The first step with a singular W or a non-finite value; empty if there is none.
         std::string bad_layer;
+
+        // max_condition, or infinity if there is a bad layer.
+        double usable_condition() const {
+            return bad_layer.empty() ? max_condition : std::numeric_limits<double>::infinity();
+        }
     };
     MixingCheck check_mixings(const Context& context) const;
     MixingCheck derive_and_check(const Context& context) {

@@ -106,7 +106,7 @@ std::unique_ptr<Communicator> open_communicator(CommunicatorKind kind, Device de
     if (kind == CommunicatorKind::nccl && device != Device::cuda)
         throw InputError("--communicator nccl: it connects CUDA devices; use --communicator mpi on the CPU");
     const Launch launch = detect_launch();
-    if (kind == CommunicatorKind::automatic && launch.launcher.empty())
+    if (kind == CommunicatorKind::automatic && (launch.launcher.empty() || launch.size == 1))
         return std::make_unique<Communicator>();
 
     std::unique_ptr<Communicator> mpi = make_mpi_communicator(watchdog_seconds());

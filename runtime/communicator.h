@@ -115,8 +115,9 @@ struct EnumNames<CommunicatorKind> {
                                                             {CommunicatorKind::nccl, "nccl"}};
 };
 
-// automatic: MPI under a launcher, plus NCCL for CUDA devices; otherwise a single process. Throws InputError
-// if the build does not support `kind` or the launcher belongs to another MPI.
+// automatic: MPI under a launcher of several processes, plus NCCL for CUDA devices; otherwise a single process,
+// which needs neither. Throws InputError if the build does not support `kind` or the launcher belongs to
+// another MPI.
 //
 // The watchdog watches the calling thread, which must also destroy the communicator. The environment variable
 // GLOW_WATCHDOG_SECONDS is the silence after which a process counts as hung: 45 by default, 0 for never.

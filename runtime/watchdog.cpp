@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <limits>
 
 namespace glow {
@@ -61,14 +62,15 @@ void Watchdog::run() {
 
 std::string Watchdog::fault(double elapsed) {
     for (Watched& watched : watched_) {
+        const double allowed = watched.heartbeat->allowed_;  // before the beats: see Heartbeat::expect()
         const std::uint64_t beats = watched.heartbeat->beats_;
-        if (beats != watched.beats) {
+        if (beats != watched.beats || std::isinf(allowed)) {
             watched.beats = beats;
             watched.silent = 0;
             continue;
         }
         watched.silent += elapsed;
-        if (watched.silent <= std::max<double>(watched.heartbeat->allowed_, watched.limit)) continue;
+        if (watched.silent <= std::max(allowed, watched.limit)) continue;
         const std::string doing = watched.heartbeat->doing_.load();
         return fmt::format("{} has been silent for {:.3g} s{}", watched.who, watched.silent,
                            doing.empty() ? "" : " (" + doing + ")");

@@ -21,9 +21,10 @@ class Heartbeat {
     // Beats, and sets when the next beat is due: within `seconds`, or the watchdog's limit if that is longer.
     // `doing`, a string literal, appears in the watchdog's message.
     void expect(double seconds = 0, const char* doing = "") {
-        allowed_ = seconds;
-        doing_ = doing;
+        // The watchdog reads the time before the beats, so whoever reads a shorter time also sees this beat.
         beat();
+        doing_ = doing;
+        allowed_ = seconds;
     }
     // Suspends the limit until expect() is called.
     void pause();

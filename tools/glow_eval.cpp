@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "inference/equal_inputs.h"
 #include "inference/evaluate.h"
 #include "inference/likelihood.h"
 #include "inference/loaded_model.h"
@@ -148,8 +149,11 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     }
     options.scores.check_names();
     const Backend backend = options.model.open_backend(command, &processes);
-    const auto checkpoint = find_checkpoint(options.model.checkpoint);
-    const auto open = [&](const DataOptions& data, const ModelOptions& sized) -> ScoredImages {
+    // Ranks may see latest.h5 of a running training at different checkpoints.
+    const auto named = find_checkpoint(options.model.checkpoint);
+    const std::filesystem::path checkpoint =
+        processes.size() == 1 ? named.string() : broadcast_text(processes, behind_link(named).string());
+    const auto read = [&](const DataOptions& data, const ModelOptions& sized) -> ScoredImages {
         if (data.is_folder()) {
             NamedImages found = load_images(command, sized, data, checkpoint, backend.exec().threads);
             return {std::move(found.set), std::move(found.names), {}};
@@ -158,6 +162,11 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
         SplitImages images = open_split(command, data, processes.group());
         std::vector<std::string> names = DatasetReader(data.data).read_names(data.split, images.N());
         return {std::move(images), std::move(names), {}};
+    };
+    const auto open = [&](const DataOptions& data, const ModelOptions& sized) {
+        ScoredImages opened = read(data, sized);
+        require_equal_images(processes, data.data, opened.images);
+        return opened;
     };
     ScoredImages scored = open(options.data, options.model);
     if (processes.is_root() && !options.maps.heatmap.empty())
@@ -173,13 +182,14 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     }
     const index_t mine = std::max<index_t>(1, processes.slice(scored.images.N()).count);
     LoadedModel model = options.model.load(command, checkpoint, size, mine, backend);
+    require_equal_weights(processes, checkpoint.string(), model);
 
     ProgressLine progress(command, "images");
     LikelihoodRequest request = request_of(options);
     if (processes.is_root()) request.progress = [&](index_t done, index_t all) { progress.show(done, all); };
     const Likelihoods found = likelihoods(model, scored.images, request);
     scored.bits = found.bits_per_dim;
-    EvalResult result = summarize(options, model, checkpoint.string(), found);
+    EvalResult result = summarize(options, model, named.string(), found);
     if (model.glow().has_classifier()) add_classifier(found, result);
     if (options.breakdown) add_breakdown(break_down(model, found), result);
     std::vector<double> maps;
@@ -195,8 +205,10 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
 void run(const CommandLine& command, const Options& options) {
     check(options);
     // MPI suffices: the processes only gather results on the host.
-    const std::unique_ptr<Communicator> processes = open_communicator(
-        detect_launch().launcher.empty() ? CommunicatorKind::automatic : CommunicatorKind::mpi, Device::cpu);
+    const Launch launch = detect_launch();
+    const bool alone = launch.launcher.empty() || launch.size == 1;
+    const std::unique_ptr<Communicator> processes =
+        open_communicator(alone ? CommunicatorKind::automatic : CommunicatorKind::mpi, Device::cpu);
     run_on_all(command, *processes, [&] { evaluate_data(command, options, *processes); });
 }
 

@@ -37,9 +37,14 @@ double seconds_of_step(TrainingLoop& loop) {
     return seconds_since(before);
 }
 
+// A signal to one process ends the work of all.
+bool stop_requested(Session& session) {
+    return session.processes.all_reduce_max(StopSignals::requested() ? 1 : 0) > 0;
+}
+
 // The first two steps load libraries and capture graphs.
-void warm_up(TrainingLoop& loop) {
-    for (int i = 0; i < 2 && !StopSignals::requested(); ++i) loop.step();
+void warm_up(Session& session, TrainingLoop& loop) {
+    for (int i = 0; i < 2 && !stop_requested(session); ++i) loop.step();
 }
 
 // Calls `time` until enough is timed; root decides.
@@ -50,7 +55,7 @@ void repeat_timed(Session& session, std::size_t most, const std::function<void()
         time();
         ++times;
     } while (session.root_decides<1>({times < most && seconds_since(start) < kTimedSeconds})[0] &&
-             !(session.processes.all_reduce_max(StopSignals::requested() ? 1 : 0) > 0));
+             !stop_requested(session));
 }
 
 // Policy `store`, if it may be faster and both runs fit in memory at once; decided by root.
@@ -62,7 +67,7 @@ std::optional<StoreAlternative> offer_to_time(Session& session, double step_seco
         offer && step_seconds <= kShortStep &&
         (2 * total(session.plan.bytes) + offer->more_bytes) * sharing <= host_memory_limit().bytes &&
         (session.request.device == Device::cpu || session.processes.size() == 1);
-    const bool stopped = session.processes.all_reduce_max(StopSignals::requested() ? 1 : 0) > 0;
+    const bool stopped = stop_requested(session);
     return session.root_decides<1>({possible})[0] && !stopped ? offer : std::nullopt;
 }
 
@@ -74,7 +79,7 @@ std::optional<StoreEstimate> time_store(RunRequest request, Session& session, Tr
     try {
         Session stored(request, Session::Mode::estimate);
         TrainingLoop stored_loop(stored);
-        warm_up(stored_loop);
+        warm_up(stored, stored_loop);
         std::vector<double> ratios;
         repeat_timed(session, kTimedPairs, [&] {
             const double before = seconds_of_step(loop);
@@ -96,7 +101,7 @@ Estimate estimate_run(const RunRequest& request) {
     estimate.plan = session.plan;
     estimate.steps_left = steps_left(session);
     TrainingLoop loop(session);
-    warm_up(loop);
+    warm_up(session, loop);
     std::vector<double> seconds;
     repeat_timed(session, kTimedSteps, [&] { seconds.push_back(seconds_of_step(loop)); });
     estimate.timed_steps = std::ssize(seconds);

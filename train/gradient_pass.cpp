@@ -31,8 +31,8 @@ GradientPass::GradientPass(const TrainingOptions& options, const Context& contex
     sums_ = state.take<StepSums>(1);
 }
 
-StepSums GradientPass::run(const Batch& batch, double batch_size, const MemoryPolicy& policy,
-                           const OptimizerStep& step, Update& update) {
+GradientPass::Result GradientPass::run(const Batch& batch, double batch_size, const MemoryPolicy& policy,
+                                       const OptimizerStep& step, Update& update) {
     update.begin_step(step);
     fill(context_.exec, kStepSums, 0.0, &sums_->log_density);
     for (index_t first = 0; first < batch.N; first += micro_batch_) {
@@ -91,16 +91,19 @@ GradientPass::Graphs& GradientPass::graphs_of(index_t images, double batch_size,
     return graphs_.back();
 }
 
-// Copies the sums to the host, the only time a step waits for its device, and reduces them and the maximum
-// drift over all processes, so that all make the same decisions.
-StepSums GradientPass::gather(const Update& update) const {
-    if (context_.counting()) return {};
+// Copies the sums to the host, the only time a step waits for its device, and reduces them, the maximum drift
+// and the maximum condition over all processes, so that all make the same decisions.
+GradientPass::Result GradientPass::gather(const Update& update) {
+    const double condition = derived_.check(context_).usable_condition();
+    if (context_.counting()) return {{}, condition};
     StepSums sums;
     download(context_.exec, 1, sums_, &sums);
     double over_processes[] = {sums.log_density, sums.bits_y, sums.error_y};
     context_.communicator.all_reduce_sum(std::ssize(over_processes), over_processes);
-    const double drift = context_.communicator.all_reduce_max(sums.drift);
-    return {over_processes[0], over_processes[1], over_processes[2], drift, update.squared_norm(sums)};
+    double maxima[] = {sums.drift, condition};
+    context_.communicator.all_reduce_max(std::ssize(maxima), maxima);
+    return {{over_processes[0], over_processes[1], over_processes[2], maxima[0], update.squared_norm(sums)},
+            maxima[1]};
 }
 
 // ---- Images ----------------------------------------------------------------------------------------

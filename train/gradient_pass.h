@@ -24,10 +24,14 @@ class GradientPass {
     GradientPass(const TrainingOptions& options, const Context& context, Device device, Glow& glow,
                  DerivedWeights& derived, Memory& memory, index_t micro_batch, index_t init_images);
 
+    struct Result {
+        StepSums sums;
+        double max_condition;  // the largest condition number of a W; infinity if one is singular
+    };
     // Accumulates the gradient of the mean of bits/dim + weight_y * bits_y over batch_size images, of which
-    // `batch` belong to this process, into `update`. Returns sums over all processes.
-    StepSums run(const Batch& batch, double batch_size, const MemoryPolicy& policy, const OptimizerStep& step,
-                 Update& update);
+    // `batch` belong to this process, into `update`. Returns sums and maximum over all processes.
+    Result run(const Batch& batch, double batch_size, const MemoryPolicy& policy, const OptimizerStep& step,
+               Update& update);
 
     // Dequantizes at most micro_batch images into the flow's buffers, ready for forward.
     Flow load(const Batch& images);
@@ -54,7 +58,7 @@ class GradientPass {
     Pixels pixels(const Batch& images) const;
     Noise noise(const Batch& images) const;
     Glow::VariationalBuffers noise_buffers() const { return {buffers_.minus_log_q, logits_}; }
-    StepSums gather(const Update& update) const;
+    Result gather(const Update& update);
 
     const TrainingOptions& options_;
     const Context& context_;

@@ -126,7 +126,8 @@ StepResult TrainingLoop::step() {
 
 double TrainingLoop::minutes() {
     double minutes = minutes_before_ + (hooks_.minutes ? hooks_.minutes() : session_.log->minutes());
-    if (session_.options.max_minutes > 0) session_.processes.broadcast(sizeof(minutes), &minutes);
+    if (session_.options.max_minutes > 0 || session_.schedule.end_minutes > 0)
+        session_.processes.broadcast(sizeof(minutes), &minutes);
     return minutes;
 }
 
@@ -153,6 +154,7 @@ void TrainingLoop::evaluate(const std::function<bool()>& stop) {
     const index_t step = session_.progress.step;
     if (!session_.valid || completed.evaluated == step) return;
     session_.log->doing("validation");
+    session_.trainer->check_replicas_equal();  // so that all fail if the averaged weights are unusable
     const auto mean_of_weights = [&](bool ema) {
         return mean_bits_per_dim(*session_.trainer, *session_.valid, session_.options.seed, ema, stop);
     };
@@ -161,10 +163,12 @@ void TrainingLoop::evaluate(const std::function<bool()>& stop) {
     completed.evaluated = step;
     completed.valid_raw = raw;
     completed.valid_ema = averaged;
-    for (const auto& [mean, weights] : {std::pair{*raw, "raw"}, {*averaged, "ema"}}) {
+    if (session_.evaluations) {
         const ScopedTimeout timeout("writing eval.csv");
-        const std::string row = evaluation_row(step, mean, weights);
-        if (session_.evaluations) session_.retry([&] { session_.evaluations->row(row); });
+        // In one write: a run killed in between would repeat the first row when it is resumed.
+        const std::string rows =
+            evaluation_row(step, *raw, "raw") + "\n" + evaluation_row(step, *averaged, "ema");
+        session_.retry([&] { session_.evaluations->row(rows); });
     }
     session_.request.info(fmt::format("step {:>6}  validation {}, {}", step,
                                       validation_text(*completed.valid_ema, *completed.valid_raw),
@@ -181,6 +185,7 @@ void TrainingLoop::evaluate(const std::function<bool()>& stop) {
 void TrainingLoop::draw_samples(const std::function<bool()>& stop) {
     Trainer& trainer = *session_.trainer;
     session_.log->doing("samples");
+    trainer.check_replicas_equal();
     trainer.use_ema(true);
     std::optional<SampleSheet> sheet = sample_sheet(trainer.runnable(), session_.options.seed, stop);
     wait_for_samples();
@@ -205,17 +210,23 @@ void TrainingLoop::wait_for_samples() {
 
 bool TrainingLoop::save() {
     if (session_.completed.saved == session_.progress.step) return true;
-    session_.trainer->check_usable();
     session_.trainer->check_replicas_equal();
+    session_.trainer->check_usable();
     wait_for_samples();  // saving deletes stale temporary files, and would delete that of the sheet
     return session_.save();
 }
 
 // Called on root only, whose slice is never empty. The other processes start their next step, and wait for
-// root in its first collective operation.
+// root in its first collective operation. If the update has made the weights unusable, that step fails on all.
 void TrainingLoop::audit(const Batch& batch) {
     const ScopedTimeout timeout("auditing the gradients");
-    const Audit audit = session_.trainer->audit(batch);
+    Audit audit;
+    try {
+        audit = session_.trainer->audit(batch);
+    } catch (const StepFailure&) {
+        if (session_.processes.size() == 1) throw;
+        return;
+    }
     const std::string text = fmt::format("step {}: {}", step_, describe(audit));
     (audit.holds() ? session_.request.info : session_.request.warn)(text);
     for (const std::string& row : rows(audit, step_)) session_.retry([&] { session_.audits->row(row); });
@@ -228,8 +239,12 @@ void TrainingLoop::finish() {
             "the run ends at step {}, but its checkpoint cannot be written: {}", session_.progress.step,
             session_.processes.is_root() ? session_.retry.last_error() : "see the message of rank 0"));
     if (result_.ended != RunEnd::signal) {
-        evaluate();
-        draw_samples();
+        // Both may take longer than a job has left after a signal; the resumed run repeats them.
+        bool stopped = false;
+        const auto stop = [&] { return stopped = stopped || stop_requested(); };
+        evaluate(stop);
+        if (!stopped) draw_samples(stop);
+        if (stopped) result_.ended = RunEnd::signal;
     }
     wait_for_samples();
     session_.log->end();

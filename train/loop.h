@@ -23,8 +23,8 @@ class TrainingLoop {
     StepResult step();
 
   private:
-    // Minutes of training since the run began, summed over its parts. With --max-minutes, all processes get
-    // root's value.
+    // Minutes of training since the run began, summed over its parts. If a limit or the decay of the learning
+    // rate depends on them, all processes get root's value.
     double minutes();
     // The limit reached, or a request to stop; empty if none.
     std::optional<RunEnd> limit_reached();
@@ -33,9 +33,9 @@ class TrainingLoop {
     // A signal may have ended the validation of the step at which the run continues.
     void validate_interrupted_step();
     void step_and_log();
-    // stop: ends the evaluation or the sampling without a result; empty: never.
-    void evaluate(const std::function<bool()>& stop = nullptr);
-    void draw_samples(const std::function<bool()>& stop = nullptr);
+    // stop: ends the evaluation or the sampling without a result.
+    void evaluate(const std::function<bool()>& stop);
+    void draw_samples(const std::function<bool()>& stop);
     void wait_for_samples();
     // Saves a checkpoint of this step, unless there is one. Returns false if it cannot be written now.
     bool save();

@@ -8,6 +8,7 @@
 
 #include "data/data_fingerprint.h"
 #include "inference/data_access.h"
+#include "inference/equal_inputs.h"
 #include "inference/message_text.h"
 #include "kernels/error.h"
 #include "runtime/cuda.h"
@@ -69,11 +70,12 @@ Session::Session(const RunRequest& given, Mode mode)
             "--max-minutes end only this part of it; add --save-limits, which makes them the run's",
             to_string(options.lr_schedule)));
     compare_requests();
-    open_folder();
-    open_data();
+    // Before the data set is read, which may take minutes: a job that ends meanwhile is to be continued.
     const char* const answer = mode_ == Mode::train ? "stopping after this step, then writing a checkpoint"
                                                     : "stopping after this step";
     signals_.emplace(request.answer_signals ? answer : nullptr, request.terminal);
+    open_folder();
+    open_data();
     open_model();
     log.emplace(request, options, schedule);
     // Initializing weights takes a while, so a new run does it only after all inputs have been accepted.
@@ -256,7 +258,8 @@ void Session::open_data() {
     };
     if (info.valid > 0) valid.emplace(split("valid"));
     SplitImages train = split("train");
-    if (processes.is_root()) data_ = data_fingerprint(train, valid ? &*valid : nullptr);
+    data_ = data_fingerprint(train, valid ? &*valid : nullptr);
+    require_equal_data(processes, options.data, data_);
     // On a GPU, read ahead even from memory: the host prepares the next images during a step.
     const bool read_ahead = on_disk_ || request.device == Device::cuda;
     images.emplace(std::move(train), options.augment, options.shuffle, options.seed, read_ahead);

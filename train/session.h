@@ -94,7 +94,7 @@ class Session {
     Communicator single_process_;
     TrainingOptions configured_;  // as stored in config.toml
     std::optional<StopSignals> signals_;
-    nlohmann::ordered_json data_;  // fingerprint of the data set; root only
+    nlohmann::ordered_json data_;  // fingerprint of the data set
     index_t train_images_ = 0;
     bool on_disk_ = false;  // images are read from disk each time
     std::size_t image_bytes_ = 0;

@@ -17,24 +17,35 @@ OptimizerStep clipped(OptimizerStep step, double clip_norm, double grad_norm) {
     return step;
 }
 
+// Of a W; infinite if it is singular.
+bool is_usable(double condition, const Limits& limits) {
+    return std::isfinite(condition) && condition <= limits.condition;
+}
+
 }  // namespace
 
 StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Limits& limits) {
     derived_.update(context_, weights_.params);  // W^-1, folded weights; concurrent on a GPU
     // Check before backward if fused updates would apply a bad W's gradient, or if W^-1 is known already: on
     // a GPU it is computed concurrently with forward, and checked after it.
-    if (context_.exec.device != Device::cuda || update_->during_backward()) check_mixings(limits.condition);
+    const bool check_first = context_.exec.device != Device::cuda || update_->during_backward();
+    const bool unusable = check_first && !is_usable(derived_.check(context_).usable_condition(), limits);
+    // Sums over processes; one of them may have no images, or an unusable W in faulty memory.
+    double totals[] = {static_cast<double>(batch.N), unusable ? 1.0 : 0.0};
+    if (!context_.counting()) context_.communicator.all_reduce_sum(std::ssize(totals), totals);
+    const double N = totals[0];
+    if (totals[1] > 0) fail_mixings(limits.condition);
 
     StepResult result;
     StepSums sums;
-    // Sum over processes; one of them may have no images.
-    const double N = context_.total(static_cast<double>(batch.N));
     for (const MemoryPolicy& policy : policies_to_try()) {
         result.redone = policy != policy_;
         result.policy = policy;
         if (policy != initial_policy_) memory_[Category::stored].enlarge();
-        sums = gradient_pass_.run(batch, N, policy, step, *update_);
-        result.max_condition = check_mixings(limits.condition);
+        const GradientPass::Result pass = gradient_pass_.run(batch, N, policy, step, *update_);
+        sums = pass.sums;
+        result.max_condition = pass.max_condition;
+        if (!is_usable(result.max_condition, limits)) fail_mixings(limits.condition);
         // Forward does not reconstruct, so a non-finite density cannot come from drift.
         if (sums.drift <= drift_tolerance_ || !std::isfinite(sums.log_density)) break;
     }
@@ -64,23 +75,30 @@ void Trainer::summarize(const StepSums& sums, double N, StepResult& result) cons
     result.grad_norm = std::sqrt(sums.squares);
 }
 
-double Trainer::check_mixings(double largest_condition) {
+StepFailure Trainer::mixing_failure(double condition, double largest_condition) {
     const Glow::MixingCheck& found = derived_.check(context_);
-    const bool bad = !found.bad_layer.empty();
-    if (!bad && found.max_condition <= largest_condition) return found.max_condition;
     FailureContext failed = failure_context();
     failed.weights.params = glow_.parameters().values();
-    throw diagnose_mixing(failed, bad ? found.bad_layer : found.worst_layer,
-                          bad ? std::numeric_limits<double>::infinity() : found.max_condition,
-                          largest_condition);
+    return diagnose_mixing(failed, found.bad_layer.empty() ? found.worst_layer : found.bad_layer, condition,
+                           largest_condition);
+}
+
+void Trainer::fail_mixings(double largest_condition) {
+    check_replicas_equal();
+    // Equal weights may have slightly different condition numbers on different machines.
+    const double mine = derived_.check(context_).usable_condition();
+    throw mixing_failure(context_.communicator.all_reduce_max(mine), largest_condition);
 }
 
 void Trainer::check_step(const Batch& batch, const StepResult& result, const Limits& limits) {
     const bool fused = update_->during_backward();
+    const bool failed = !std::isfinite(result.loss) || result.loss > limits.loss ||
+                        !std::isfinite(result.grad_norm) || !(result.drift <= drift_tolerance_);
+    if (!failed) return;
+    check_replicas_equal();  // the diagnosis is collective only if all processes have the same weights
     if (!std::isfinite(result.loss)) throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
     if (result.loss > limits.loss) {
-        derived_.update(context_, weights_.params);
-        check_mixings(std::numeric_limits<double>::infinity());
+        derive(weights_.params);
         if (typical_loss(failure_context(batch)) > limits.loss)
             throw diagnose_loss(failure_context(batch), result.loss, limits.loss);
     }

@@ -8,8 +8,8 @@
 #include "inference/host_weights.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
-#include "layers/precision.h"
 #include "kernels/flat_sums.h"
+#include "layers/precision.h"
 #include "runtime/device.h"
 #include "train/tune.h"
 
@@ -170,7 +170,10 @@ void Trainer::check_replicas_equal() {
 
 void Trainer::derive(float* values) {
     derived_.update(context_, values);
-    check_mixings(std::numeric_limits<double>::infinity());
+    if (!derived_.check(context_).bad_layer.empty()) {
+        constexpr double kInfinity = std::numeric_limits<double>::infinity();
+        throw mixing_failure(kInfinity, kInfinity);
+    }
 }
 
 FailureContext Trainer::failure_context(const Batch& batch) {

@@ -81,7 +81,8 @@ class Trainer {
     Audit audit(const Batch& batch);
 
     // Throws StepFailure if a checkpoint of these weights would be rejected on loading: a value is not finite
-    // or a W is singular, for example because the learning rate is far too high.
+    // or a W is singular, for example because the learning rate is far too high. Not collective: on several
+    // processes call check_replicas_equal() before, so that all throw the same.
     void check_usable();
 
     // Throws Error, naming tensor and process, if weights, averages or moments are not bit-equal to root's.
@@ -96,12 +97,14 @@ class Trainer {
   private:
     std::vector<MemoryPolicy> policies_to_try() const;
     void summarize(const StepSums& sums, double N, StepResult& result) const;
-    // Returns the largest condition number. Throws StepFailure if one is larger than allowed, or W singular.
-    double check_mixings(double largest_condition);
+    // A W is singular or its condition number, the largest of all processes, above the limit.
+    StepFailure mixing_failure(double condition, double largest_condition);
+    // Throws mixing_failure() on all processes, after comparing their weights. Collective.
+    [[noreturn]] void fail_mixings(double largest_condition);
     // Throws if the step failed, so that its update is not applied (fused updates already are).
     void check_step(const Batch& batch, const StepResult& result, const Limits& limits);
-    // Computes the values derived from these weights. Throws StepFailure if a W is singular
-    // or a value is not finite.
+    // Computes the values derived from these weights. Not collective: throws StepFailure on this process if a
+    // W is singular or a value is not finite.
     void derive(float* values);
     // For diagnosis of a step on this batch, whose arrays must outlive the result.
     FailureContext failure_context(const Batch& batch = {});

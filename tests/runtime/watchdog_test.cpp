@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <future>
+#include <memory>
 
 #include "kernels/error.h"
 #include "runtime/communicator.h"
@@ -48,6 +49,16 @@ struct Launcher : testing::Test {
 TEST_F(Launcher, OneProcessWithoutLauncher) {
     EXPECT_EQ(detect_launch().launcher, "");
     EXPECT_EQ(open_communicator(CommunicatorKind::automatic, Device::cpu)->size(), 1);
+    EXPECT_EQ(open_communicator(CommunicatorKind::automatic, Device::cpu)->name(), "one process");
+}
+
+// As in a build without MPI, which a job script may start with srun -n 1.
+TEST_F(Launcher, OneProcessOfLauncherNeedsNoMpi) {
+    setenv("SLURM_STEP_ID", "0", 1);
+    setenv("SLURM_STEP_NUM_TASKS", "1", 1);
+    setenv("PMIX_RANK", "0", 1);
+    EXPECT_EQ(open_communicator(CommunicatorKind::automatic, Device::cpu)->name(), "one process");
+    setenv("OMPI_COMM_WORLD_SIZE", "1", 1);
     EXPECT_EQ(open_communicator(CommunicatorKind::automatic, Device::cpu)->name(), "one process");
 }
 
@@ -133,6 +144,42 @@ TEST(Watchdog, PausedHeartbeatIsNotDue) {
     watch.heartbeat.expect();
     ASSERT_TRUE(watch.ended(30s));
     EXPECT_TRUE(watch.reason.get().starts_with("rank 1 on host has been silent for 0.2"));
+}
+
+// Many ranks are pinged after a silence of several limits, and answer at once.
+TEST(Watchdog, PausedTimeDoesNotCountWhenPinged) {
+    std::vector<Heartbeat> peers(1000);
+    for (Heartbeat& peer : peers) peer.pause();
+    std::promise<std::string> promise;
+    std::future<std::string> reason = promise.get_future();
+    constexpr double kLimit = 0.02;
+    Watchdog watchdog(kLimit, [&](const std::string& text) { promise.set_value(text); });
+    for (Heartbeat& peer : peers) watchdog.watch(peer, "a rank");
+    const auto seconds_since = [](auto start) {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
+    const auto start = std::chrono::steady_clock::now();
+    while (seconds_since(start) < 1.5) {
+        if (reason.wait_for(40ms) == std::future_status::ready) break;
+        const auto pinged = std::chrono::steady_clock::now();
+        for (Heartbeat& peer : peers) peer.expect();
+        for (Heartbeat& peer : peers) peer.pause();
+        if (seconds_since(pinged) > kLimit / 2) GTEST_SKIP() << "this machine is too busy";
+    }
+    EXPECT_FALSE(reason.wait_for(0ms) == std::future_status::ready) << reason.get();
+}
+
+// The same for a timeout that ends after a long silence.
+TEST(Watchdog, TimeoutMayEndAtAnyMoment) {
+    std::vector<Heartbeat> threads(200);
+    Watch watch;
+    for (Heartbeat& thread : threads) watch.watchdog.watch(thread, "a thread");
+    for (int i = 0; i < 3; ++i) {
+        std::vector<std::unique_ptr<ScopedTimeout>> timeouts;
+        for (Heartbeat& thread : threads)
+            timeouts.push_back(std::make_unique<ScopedTimeout>("writing", 60, thread));
+        ASSERT_FALSE(watch.ended(500ms)) << watch.reason.get();
+    }
 }
 
 TEST(Watchdog, TimeoutsAreOfTheCallingThread) {

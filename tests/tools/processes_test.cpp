@@ -77,6 +77,20 @@ struct Processes : Commands {
         return Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
                        {"2", "sh", "by_rank.sh"});
     }
+    // As many images as in d.h5, but others.
+    static void make_other_images(const std::filesystem::path& path) {
+        DatasetInfo info;
+        info.H = info.W = 8;
+        info.C = 3;
+        DatasetWriter writer(path, info);
+        for (const auto& [split, count] : {std::pair{"train", 40}, {"valid", 6}, {"test", 10}}) {
+            std::vector<std::uint8_t> pixels(static_cast<std::size_t>(count * 8 * 8 * 3));
+            for (std::size_t i = 0; i < pixels.size(); ++i)
+                pixels[i] = static_cast<std::uint8_t>(i * i % 251);
+            writer.append(split, count, pixels.data(), nullptr);
+        }
+        writer.commit();
+    }
     static std::string train_command(const Words& words) {
         std::string command = "exec " GLOW_TRAIN_PROGRAM;
         for (const std::string& word : words) command += " '" + word + "'";
@@ -251,6 +265,22 @@ TEST_F(Processes, RanksNeedSameOptions) {
         << outcome.err;
 }
 
+TEST_F(Processes, RanksNeedSameImages) {
+    std::filesystem::create_directory(folder / "elsewhere");
+    const std::string command = train_command(words((folder / "x").string(), 2));
+    const auto refused = [&](const std::string& reason) {
+        const Outcome outcome = start_two(command, "cd elsewhere; " + command).wait();
+        EXPECT_EQ(outcome.code, 2) << outcome.err;
+        EXPECT_NE(outcome.err.find("d.h5 of rank 1 on "), std::string::npos) << outcome.err;
+        EXPECT_NE(outcome.err.find(reason), std::string::npos) << outcome.err;
+        EXPECT_FALSE(std::filesystem::exists(folder / "x"));
+    };
+    make_other_images(folder / "elsewhere/d.h5");
+    refused(": it has different images; all ranks need the same file");
+    make_dataset(folder / "elsewhere/d.h5", 8, 8, 3, 30, 6, 10);
+    refused(": it has 30 training and 6 validation images of 8x8x3, not 40 training and 6 validation images");
+}
+
 TEST_F(Processes, DetectsOtherLauncher) {
     const Variable launcher("PMI_SIZE", "2");
     const Outcome outcome = train(words("x", 2));
@@ -422,6 +452,45 @@ TEST_F(Processes, EvaluationIsShared) {
                                     Words{"2", GLOW_EVAL_PROGRAM} + plain + Words{"--per-image", "d.h5"})
                                 .wait();
     EXPECT_EQ(refused.code, 2) << refused.err;
+}
+
+// The last rank evaluates in a folder of its own, as if on a host with other files under the same names.
+TEST_F(Processes, EvaluationNeedsSameInputs) {
+    namespace fs = std::filesystem;
+    const Words saving = {"--checkpoint-every", "1", "--keep", "9", "--eval-every", "0"};
+    make_run("run", 2, saving);
+    fs::create_directory(folder / "elsewhere");
+    fs::copy(folder / "run", folder / "elsewhere/run",
+             fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+    fs::copy(folder / "d.h5", folder / "elsewhere/d.h5");
+    const Words words = {"--json", "--checkpoint", "run", "--data", "d.h5", "--threads", "1"};
+    std::string command = "exec " GLOW_EVAL_PROGRAM;
+    for (const std::string& word : words) command += " " + word;
+    const auto evaluated = [&] { return start_two(command, "cd elsewhere; " + command).wait(); };
+    const auto refused = [&](const std::string& reason) {
+        const Outcome outcome = evaluated();
+        EXPECT_EQ(outcome.code, 2) << outcome.err;
+        EXPECT_NE(outcome.err.find(" of rank 1 on "), std::string::npos) << outcome.err;
+        EXPECT_NE(outcome.err.find(reason), std::string::npos) << outcome.err;
+    };
+    // A link that rank 1 sees later than rank 0: all use rank 0's checkpoint.
+    const fs::path link = folder / "elsewhere/run/latest.h5";
+    fs::remove(link);
+    fs::create_symlink("checkpoints/step-00000001.h5", link);
+    const Outcome outcome = evaluated();
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const auto found = nlohmann::json::parse(outcome.out), alone = nlohmann::json::parse(eval(words).out);
+    EXPECT_EQ(found["step"], 2);
+    EXPECT_EQ(found["checkpoint"], alone["checkpoint"]);
+    EXPECT_NEAR(found["bpd"].get<double>(), alone["bpd"].get<double>(), 1e-6);
+
+    fs::remove_all(folder / "elsewhere/run");
+    make_run("elsewhere/run", 2, saving + Words{"--seed", "9"});
+    refused("it has other weights");
+    make_other_images(folder / "elsewhere/d.h5");
+    refused("it has different images");
+    make_dataset(folder / "elsewhere/d.h5", 8, 8, 3, 40, 6, 9);
+    refused("it has 9 images of 8x8x3, not 10 images of 8x8x3");
 }
 
 TEST_F(Processes, OtherCommandsRefuseToRunTwice) {

@@ -199,6 +199,121 @@ TEST(DistributedTrainer, NamesRankThatDiffers) {
     }
 }
 
+// As in faulty memory: a weight that is not finite, or a W whose condition number is too large, on one rank.
+TEST(DistributedTrainer, BadWeightOfOneRankFailsOnAll) {
+    if (g_processes->size() == 1) GTEST_SKIP() << "one process is equal to itself";
+    for (const bool fused : {false, true})
+        for (const int bad : {0, g_processes->size() - 1})
+            for (const auto& [name, value] : {std::pair{"level0/split/logs", NAN},
+                                              {"level0/step1/invconv/weight", NAN},
+                                              {"level0/step1/invconv/weight", 1e6f}}) {
+                TrainingOptions options = options_of(7);
+                options.fused_update = fused;
+                Limits limits;
+                if (std::isfinite(value)) limits.condition = 1e4;
+                Pair pair(options);
+                if (g_processes->rank() == bad)
+                    pair.shared.trainer.weights().params[pair.alone.tensor(name).offset] = value;
+                pair.shared.trainer.weights_changed();
+                std::string message;
+                try {
+                    pair.shared.trainer.step(slice_of_images(pair.alone.images, options.model), {}, limits);
+                } catch (const Error& error) {
+                    message = error.what();
+                }
+                EXPECT_NE(message.find(" differs from rank 0"), std::string::npos) << name << ": " << message;
+                EXPECT_EQ(broadcast_text(*g_processes, message), message);
+            }
+}
+
+// Writes d.h5 with 8x8 images.
+void write_dataset(const std::filesystem::path& folder, index_t train, index_t valid) {
+    DatasetInfo info;
+    info.H = info.W = 8;
+    info.C = 3;
+    DatasetWriter writer(folder / "d.h5", info);
+    const Images images(train + valid, small_options(8, 8).model, 7);
+    writer.append("train", train, images.pixels.data(), nullptr);
+    if (valid > 0) writer.append("valid", valid, images.pixels.data() + train * 8 * 8 * 3, nullptr);
+    writer.commit();
+}
+
+// An update that makes the weights unusable; root, which audits, sees it first.
+TEST(DistributedTrainer, AllRanksRollBackAfterAudit) {
+    const TemporaryFolder own;
+    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
+    if (g_processes->is_root()) write_dataset(folder, 40, 0);
+    g_processes->barrier();
+    RunRequest request;
+    request.options = small_options(8, 8, 3, 2, 2, 8);
+    request.options.data = (folder / "d.h5").string();
+    request.options.out = (folder / "run").string();
+    request.options.model.permutation = Permutation::invconv_lu;
+    request.options.batch = 7;
+    request.options.threads = 1;
+    request.options.max_steps = 4;
+    request.options.lr = 1e30;
+    request.options.rollback_lr = 1e-33;
+    request.options.audit_every = 1;
+    request.processes = g_processes;
+    const RunResult result = run_training(request);
+    EXPECT_EQ(result.rollbacks, 1);
+    EXPECT_EQ(result.progress.step, 4);
+    g_processes->barrier();
+}
+
+// Clocks that differ, and a decay that ends with the run's recorded minutes, which do not limit this part.
+TEST(DistributedTrainer, DecayByMinutesUsesOneClock) {
+    const TemporaryFolder own;
+    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
+    if (g_processes->is_root()) write_dataset(folder, 40, 0);
+    g_processes->barrier();
+    HookedRun request;
+    request.options = small_options(8, 8, 3, 2, 2, 8);
+    request.options.data = (folder / "d.h5").string();
+    request.options.out = (folder / "run").string();
+    request.options.batch = 7;
+    request.options.threads = 1;
+    request.options.max_steps = 4;
+    request.options.checkpoint_every = {2, false};
+    request.options.lr_schedule = LrSchedule::cosine;
+    request.recorded_limits = RunLimits{0, 1};
+    request.processes = g_processes;
+    request.hooks.minutes = [minutes = 0.0]() mutable { return minutes += 0.01 * (g_processes->rank() + 1); };
+    EXPECT_EQ(run_training(request).progress.step, 4);
+    g_processes->barrier();
+}
+
+// A stop that only the last process asks for, after the last step.
+TEST(DistributedTrainer, AllRanksStopDuringFinalValidation) {
+    const TemporaryFolder own;
+    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
+    if (g_processes->is_root()) write_dataset(folder, 33, 7);
+    g_processes->barrier();
+    RunRequest request;
+    request.options = small_options(8, 8, 3, 2, 2, 8);
+    request.options.data = (folder / "d.h5").string();
+    request.options.out = (folder / "run").string();
+    request.options.batch = 7;
+    request.options.threads = 1;
+    request.options.max_steps = 2;
+    request.processes = g_processes;
+    int asked = 0;  // before each step, and after the last
+    request.stop = [&] { return ++asked > 3 && g_processes->rank() == g_processes->size() - 1; };
+    const RunResult stopped = run_training(request);
+    EXPECT_EQ(stopped.ended, RunEnd::signal);
+    EXPECT_EQ(stopped.progress.step, 2);
+    EXPECT_FALSE(stopped.valid_ema);
+    request.resume = true;
+    request.stop = nullptr;
+    const RunResult rest = run_training(request);
+    EXPECT_EQ(rest.ended, RunEnd::max_steps);
+    EXPECT_EQ(rest.progress.step, 2);
+    EXPECT_TRUE(rest.valid_ema);
+    EXPECT_TRUE(std::filesystem::exists(folder / "run/samples/step-00000002.png"));
+    g_processes->barrier();
+}
+
 // A whole run with a single fault injected on every process.
 TEST(DistributedTrainer, AllRanksRollBack) {
     const TemporaryFolder own;
