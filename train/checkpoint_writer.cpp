@@ -55,7 +55,7 @@ void CheckpointWriter::take_over(ResumedRun& resumed) {
 }
 
 void CheckpointWriter::write(const CheckpointContents& contents, const std::string& config, int keep,
-                             index_t previous) {
+                             index_t previous, const std::function<void()>& sync_logs) {
     folder_.make();
     lock_folder();
     if (!folder_.holds_run()) {
@@ -68,6 +68,7 @@ void CheckpointWriter::write(const CheckpointContents& contents, const std::stri
     const TrainingProgress& progress = contents.progress;
     save_checkpoint(folder_.checkpoint(progress.step), contents.config, progress, to_json(progress),
                     contents.parameters, contents.exec, contents.weights);
+    sync_logs();  // a resumed run does not repeat rows before latest.h5
     link(folder_.latest(), progress.step);
     folder_.prune(keep, previous, progress.step);
 }

@@ -233,8 +233,8 @@ void TrainingLoop::finish() {
     }
     wait_for_samples();
     session_.log->end();
-    if (session_.evaluations) session_.evaluations->flush();
-    if (session_.audits) session_.audits->flush();
+    if (session_.evaluations) session_.evaluations->sync();
+    if (session_.audits) session_.audits->sync();
     // Keep every process alive until root has written everything: if another process ends early, for example
     // by a second signal, root is terminated too.
     session_.processes.barrier();

@@ -224,7 +224,15 @@ void Session::write_checkpoint() {
     config["data_set"] = data_;
     checkpoints.write(
         {std::move(config), progress, trainer->glow().parameters(), trainer->weights(), backend->exec()},
-        to_toml(configured_), options.keep, completed.saved >= 0 ? completed.saved : beginning_.step);
+        to_toml(configured_), options.keep, completed.saved >= 0 ? completed.saved : beginning_.step,
+        [this] { sync_logs(); });
+}
+
+// If rows cannot be written, warns and lets the checkpoint be saved: the weights are worth more.
+void Session::sync_logs() {
+    log->sync();
+    for (std::optional<CsvLog>* const csv : {&evaluations, &audits})
+        if (*csv) retry([&] { (*csv)->sync(); });
 }
 
 void Session::save_more_states(index_t anchor_every) {

@@ -88,6 +88,7 @@ class Session {
     void open_files();
     void load_weights();
     void write_checkpoint();
+    void sync_logs();
     bool is_fresh() const { return !resuming_ && request.init_from.empty(); }
 
     const Mode mode_;

@@ -62,8 +62,14 @@ TEST(CsvLog, FullDiskLosesNoRows) {
         expect_throw<Error>([&] { CsvLog(folder / "a.csv", "step,x", 10); }, {});
     }
     EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n");
+    log.sync();  // as at a checkpoint
+    EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n2,b\n");
     CsvLog(folder / "a.csv", "step,x", 1);
     EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n");
+    std::filesystem::remove(folder / "a.csv");
+    EXPECT_NO_THROW(log.sync());
+    std::filesystem::create_directory(folder / "a.csv");
+    expect_throw<Error>([&] { log.sync(); }, {"a.csv", "cannot be written to disk"});
 }
 
 struct RunFolderTest : testing::Test {
