@@ -317,13 +317,14 @@ std::optional<index_t> RunFolder::step_of(const fs::path& link) {
     }
 }
 
-void RunFolder::prune(int keep, index_t previous, index_t step) const {
+void RunFolder::prune(int keep, index_t previous, index_t step, std::optional<index_t> also) const {
     std::error_code ignored;
     const std::optional<index_t> linked[] = {step_of(latest()), step_of(best())};
     for (const Saved& one : saved()) {
         if (one.step > step) continue;
         const bool own = one.step <= previous || one.step == step;
-        if ((own && --keep >= 0) || one.step == linked[0] || one.step == linked[1]) continue;
+        if ((own && --keep >= 0) || one.step == linked[0] || one.step == linked[1] || one.step == also)
+            continue;
         fs::remove(one.path, ignored);
     }
 }

@@ -190,9 +190,10 @@ void Session::restore_done(bool saved) {
     if (processes.is_root()) {
         known.evaluated = read_evaluations(folder, progress.step);
         const std::optional<index_t> best = known.evaluated.best_step;
+        best_to_link.reset();
         if (mode_ == Mode::train && RunFolder::step_of(folder.best()) != best) {
             const ScopedTimeout timeout("linking a checkpoint");
-            retry([&] { checkpoints.relink_best(best); });
+            if (!retry([&] { checkpoints.relink_best(best); })) best_to_link = best;
         }
     }
     processes.broadcast(sizeof(known), &known);
@@ -224,8 +225,16 @@ void Session::write_checkpoint() {
     config["data_set"] = data_;
     checkpoints.write(
         {std::move(config), progress, trainer->glow().parameters(), trainer->weights(), backend->exec()},
-        to_toml(configured_), options.keep, completed.saved >= 0 ? completed.saved : beginning_.step,
-        [this] { sync_logs(); });
+        to_toml(configured_), [this] { sync_logs(); });
+    link_best();  // before the checkpoint that it points to now is removed
+    folder.prune(options.keep, completed.saved >= 0 ? completed.saved : beginning_.step, progress.step,
+                 best_to_link);
+}
+
+void Session::link_best() {
+    if (!processes.is_root() || !best_to_link) return;
+    const ScopedTimeout timeout("linking a checkpoint");
+    if (retry([&] { checkpoints.link(folder.best(), *best_to_link); })) best_to_link.reset();
 }
 
 // If rows cannot be written, warns and lets the checkpoint be saved: the weights are worth more.
