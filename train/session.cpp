@@ -163,7 +163,12 @@ void Session::open_folder() {
     if (resumed_) {
         found.progress = resumed_->progress(options);
         found.epoch_images = resumed_->epoch_images();
-        if (found.threads == 0) found.threads = resumed_->options.threads;
+        const index_t before = resumed_->processes_per_host(), now = processes.group().local_size;
+        if (before > 0 && before != now)
+            request.info(fmt::format(
+                "the run had {} process{} on this host and now has {}: threads and --act-budget are chosen again, unless given",
+                before, before == 1 ? "" : "es", now));
+        if (found.threads == 0) found.threads = resumed_->options_for(processes.group()).threads;
     }
     processes.broadcast(sizeof(found), &found);
     resuming_ = found.resuming;
@@ -223,6 +228,7 @@ void Session::write_checkpoint() {
     recorded.max_minutes = configured_.max_minutes;
     nlohmann::ordered_json config = to_json(recorded);
     config["data_set"] = data_;
+    config["processes_per_host"] = processes.group().local_size;
     checkpoints.write(
         {std::move(config), progress, trainer->glow().parameters(), trainer->weights(), backend->exec()},
         to_toml(configured_), [this] { sync_logs(); });
@@ -343,7 +349,9 @@ void Session::open_model() {
 
 // Chooses the memory policy and micro-batches from the machine, --max-memory and the resumed run.
 void Session::choose_memory() {
-    reuse_recorded_sizes(options, resumed_ ? &resumed_->options : nullptr, request.device, processes.group());
+    std::optional<TrainingOptions> recorded;
+    if (resumed_) recorded = resumed_->options_for(processes.group());
+    reuse_recorded_sizes(options, recorded ? &*recorded : nullptr, request.device, processes.group());
     struct {
         index_t micro_batch, act_budget;
     } chosen = {options.micro_batch, options.act_budget};

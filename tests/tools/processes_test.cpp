@@ -314,6 +314,20 @@ TEST_F(Processes, LostRankDuringInitialization) {
     }
 }
 
+TEST_F(Processes, ResumeWithAnotherNumberChoosesThreadsAgain) {
+    const auto run = [&](int processes, int steps, const Words& more) {
+        const Words words = Words{"--out", "run", "--max-steps", std::to_string(steps)} + more;
+        const Outcome outcome = processes == 1 ? train(words) : start(processes, words).wait();
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        return outcome.err;
+    };
+    run(2, 1, {"--data", "d.h5", "--levels", "2", "--depth", "2", "--width", "8", "--batch", "10"});
+    const std::string line =
+        "the run had 2 processes on this host and now has 1: threads and --act-budget are";
+    EXPECT_EQ(run(2, 2, {"--resume"}).find("the run had"), std::string::npos);
+    EXPECT_NE(run(1, 3, {"--resume"}).find(line), std::string::npos);
+}
+
 // The file system takes longer for a checkpoint than the watchdog timeout.
 struct SlowFiles : Processes {
     const Words saving = {"--checkpoint-every", "2", "--eval-every", "0", "--sample-every", "0"};
