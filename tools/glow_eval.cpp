@@ -150,6 +150,7 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     const Backend backend = options.model.open_backend(command, &processes);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
     const auto open = [&](const DataOptions& data, const ModelOptions& sized) -> ScoredImages {
+        const ScopedTimeout timeout("reading the data set");
         if (data.is_folder()) {
             NamedImages found = load_images(command, sized, data, checkpoint, backend.exec().threads);
             return {std::move(found.set), std::move(found.names), {}};

@@ -373,7 +373,11 @@ void Session::restart() {
                 "note: {} per channel at the deepest level: training may be unstable; use a larger --init-batch",
                 counted(values, "value")));
         const Slice mine = processes.slice(schedule.init_images);
-        trainer->initialize(images->take(mine.first, mine.count));
+        const Batch batch = [&] {
+            const ScopedTimeout timeout("reading images");
+            return images->take(mine.first, mine.count);
+        }();
+        trainer->initialize(batch);
     } else {
         if (processes.is_root()) load_weights();
         trainer->broadcast_weights();

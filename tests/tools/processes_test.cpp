@@ -347,6 +347,19 @@ TEST_F(SlowFiles, LongWriteIsNotFailure) {
     EXPECT_EQ(outcome.code, 0) << outcome.err;
 }
 
+TEST_F(Processes, LongReadIsNotFailure) {
+    losses(1, "run", words("run", 1));
+    write_bytes(folder / "slow", "");
+    const Variable preload("LD_PRELOAD", GLOW_SLOW_READ), slow("GLOW_SLOW_READ", (folder / "slow").string()),
+        quick("GLOW_WATCHDOG_SECONDS", "2");
+    const Outcome outcome =
+        Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
+                {"2", GLOW_EVAL_PROGRAM, "--checkpoint", "run", "--data", "d.h5", "--threads", "1"})
+            .wait();
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_FALSE(std::filesystem::exists(folder / "slow"));
+}
+
 TEST_F(SlowFiles, LostRankWhileRootWrites) {
     losses(4, "whole", words("whole", 8, saving));
     for (const int signal : {SIGKILL, SIGSTOP})
