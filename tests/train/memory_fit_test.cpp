@@ -23,6 +23,7 @@ TEST(ActBudget, IsAQuarterOfWhatProcessesShare) {
 // Resuming with another number of processes on the host.
 TEST(ResumedRun, ReusesThreadsAndBudgetOfEqualGroups) {
     ResumedRun run;
+    run.checkpoint.config = nlohmann::ordered_json::object();
     run.options.threads = 8;
     run.options.act_budget = 1000;
     run.options.micro_batch = 16;
