@@ -20,9 +20,9 @@ DataAccess choose_data_access(ImageAccess option, const std::string& data, std::
                               std::size_t machine_bytes, int sharing, const ChunkInfo& chunks) {
     const bool slow = unpacks_many_images(chunks);
     const bool is_auto = option == ImageAccess::automatic;
-    DataAccess access{option == ImageAccess::disk || (is_auto && image_bytes > machine_bytes / 4), ""};
-    if (!access.on_disk || !slow) return access;
     const std::size_t needed = image_bytes * static_cast<std::size_t>(sharing);
+    DataAccess access{option == ImageAccess::disk || (is_auto && needed > machine_bytes / 4), ""};
+    if (!access.on_disk || !slow) return access;
     const bool fits = needed <= machine_bytes / 2;
     const std::string found =
         fmt::format("{}: reading one image from disk unpacks compressed chunks as large as {} images ({})",

@@ -12,6 +12,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "runtime/device.h"
+#include "runtime/watchdog.h"
 
 namespace glow {
 
@@ -149,7 +150,10 @@ std::vector<double> density_maps(LoadedModel& model, const Backend& backend, con
         for (index_t done = 0; done < mine.count; done += at_once) {
             const index_t count = std::min(at_once, mine.count - done), first = mine.first + done;
             std::iota(numbers.begin(), numbers.begin() + count, first);
-            images.gather(numbers.data(), count, pixels.data());
+            {
+                const ScopedTimeout timeout("reading images");
+                images.gather(numbers.data(), count, pixels.data());
+            }
             maps.run({.N = count, .values = pixels.data(), .labels = images.labels(first), .number = first},
                      noise, static_cast<std::uint64_t>(draw), found.data());
             for (index_t i = 0; i < count * positions; ++i)

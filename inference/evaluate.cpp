@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/device.h"
+#include "runtime/watchdog.h"
 
 namespace glow {
 
@@ -66,7 +67,10 @@ void evaluate_split(const RunnableModel& model, const SplitImages& images, const
         const index_t count = std::min(at_once, end - first);
         std::iota(order.begin(), order.begin() + count, first);
         for (index_t n = 0; n < count; ++n) numbers[n] = static_cast<std::uint64_t>(order[n]) | draw << 40;
-        images.gather(order.data(), count, pixels.data());
+        {
+            const ScopedTimeout timeout("reading images");
+            images.gather(order.data(), count, pixels.data());
+        }
         evaluate(model, {count, pixels.data(), numbers.data(), images.labels(first)}, noise,
                  scores.from(first));
         if (progress) progress(first + count - part.first);

@@ -62,10 +62,11 @@ Backend Backend::for_plans(Device device, int threads, Communicator* communicato
 }
 
 void Backend::open_libraries(Device device, int threads, Communicator* communicator,
-                             ThreadCount (*count_threads)(int, int)) {
+                             ThreadCount (*count_threads)(int, int, int)) {
     if (communicator == nullptr) single_process_ = std::make_unique<Communicator>();
     communicator_ = communicator != nullptr ? communicator : single_process_.get();
-    threads_ = count_threads(threads, communicator_->group().local_size);
+    const ProcessGroup& group = communicator_->group();
+    threads_ = count_threads(threads, group.local_size, group.mask_share);
     exec_ = {device, threads_.used, stream_ != nullptr ? cuda::native_handle(*stream_) : nullptr};
     // A plan is for a GPU that has everything.
     exec_.tensor_cores =

@@ -97,7 +97,7 @@ class Backend {
   private:
     Backend() = default;
     void open_libraries(Device device, int threads, Communicator* communicator,
-                        ThreadCount (*count_threads)(int, int));
+                        ThreadCount (*count_threads)(int, int, int));
 
     int ordinal_ = 0;
     cuda::StreamPtr stream_;  // outlives the libraries

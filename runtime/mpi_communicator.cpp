@@ -23,6 +23,7 @@
 #include "runtime/communicator.h"
 #include "runtime/device.h"
 #include "runtime/mpi_library.h"
+#include "runtime/threads.h"
 
 namespace glow {
 namespace {
@@ -251,6 +252,11 @@ class MpiCommunicator : public Communicator {
         GLOW_MPI(MPI_Comm_split_type(world_, MPI_COMM_TYPE_SHARED, group.rank, MPI_INFO_NULL, &host));
         GLOW_MPI(MPI_Comm_rank(host, &group.local_rank));
         GLOW_MPI(MPI_Comm_size(host, &group.local_size));
+        const ProcessorMask mask = affinity_mask();
+        std::vector<ProcessorMask> masks(static_cast<std::size_t>(group.local_size));
+        constexpr auto kMask = static_cast<int>(sizeof(ProcessorMask));
+        GLOW_MPI(MPI_Allgather(&mask, kMask, MPI_BYTE, masks.data(), kMask, MPI_BYTE, host));
+        group.mask_share = processor_share(masks, static_cast<std::size_t>(group.local_rank));
         GLOW_MPI(MPI_Comm_free(&host));
 
         constexpr int kName = 64;

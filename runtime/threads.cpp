@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -103,7 +104,7 @@ std::string describe(const ThreadCount& count) {
     return fmt::format("{}", count.used);
 }
 
-ThreadCount planned_threads(int requested, int local_size) {
+ThreadCount planned_threads(int requested, int local_size, int mask_share) {
     ThreadCount count;
     count.requested = std::max(0, requested);
     count.processors = std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
@@ -113,12 +114,37 @@ ThreadCount planned_threads(int requested, int local_size) {
     lower(count, count.processors / local_size, fmt::format("shared by {} processes", local_size));
     if (const int quota = cgroup_processors(); quota > 0)
         lower(count, std::max(1, quota / local_size), "CPU quota of its cgroup");
+    if (mask_share > 0) lower(count, mask_share, "affinity mask, shared with other processes");
     lower_to_openmp_limits(count);
     return count;
 }
 
-ThreadCount decide_threads(int requested, int local_size) {
-    ThreadCount count = planned_threads(requested, local_size);
+ProcessorMask affinity_mask() {
+    ProcessorMask mask;
+    cpu_set_t processors;
+    CPU_ZERO(&processors);
+    if (sched_getaffinity(0, sizeof(processors), &processors) != 0) return mask;  // over 1024 processors
+    for (std::size_t i = 0; i < std::min<std::size_t>(mask.size(), CPU_SETSIZE); ++i)
+        mask[i] = CPU_ISSET(i, &processors);
+    // With OMP_PROC_BIND or OMP_PLACES, OpenMP has bound this thread to one of the process's processors.
+    if (static_cast<int>(mask.count()) != omp_get_num_procs()) mask.reset();
+    return mask;
+}
+
+int processor_share(const std::vector<ProcessorMask>& masks, std::size_t own) {
+    double share = 0;
+    for (std::size_t i = 0; i < masks[own].size(); ++i) {
+        if (!masks[own][i]) continue;
+        const auto users =
+            std::count_if(masks.begin(), masks.end(), [i](const auto& mask) { return mask[i]; });
+        share += 1.0 / static_cast<double>(users);
+    }
+    if (share == 0) return 0;
+    return std::max(1, static_cast<int>(share + 1e-6));  // 6 processors of 3 processes: 2, not 1.9999
+}
+
+ThreadCount decide_threads(int requested, int local_size, int mask_share) {
+    ThreadCount count = planned_threads(requested, local_size, mask_share);
     lower_to_openmp_limits(count);
     static thread_local int proven = 1;  // threads already started in this thread's pool
     if (count.used > proven) {

@@ -106,10 +106,9 @@ SplitImages open_split(const CommandLine& command, const DataOptions& data, cons
     if (N == 0) return on_disk();  // refuses it
     const ChunkInfo chunks = reader.chunks(data.split);
     if (!unpacks_many_images(chunks)) return on_disk();
-    const std::size_t bytes =
-        static_cast<std::size_t>(N * info.H * info.W * info.C) * static_cast<std::size_t>(group.local_size);
-    const DataAccess access =
-        choose_data_access(ImageAccess::automatic, data.data, bytes, memory_limit_bytes(), 1, chunks);
+    const auto bytes = static_cast<std::size_t>(N * info.H * info.W * info.C);
+    const DataAccess access = choose_data_access(ImageAccess::automatic, data.data, bytes,
+                                                 memory_limit_bytes(), group.local_size, chunks);
     if (!access.warning.empty() && group.rank == 0) command.warn("{}", access.warning);
     if (access.on_disk) return on_disk();
     return load_split(data.data, data.split, data.images());

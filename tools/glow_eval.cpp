@@ -154,6 +154,7 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     const std::filesystem::path checkpoint =
         processes.size() == 1 ? named.string() : broadcast_text(processes, behind_link(named).string());
     const auto read = [&](const DataOptions& data, const ModelOptions& sized) -> ScoredImages {
+        const ScopedTimeout timeout("reading the data set");
         if (data.is_folder()) {
             NamedImages found = load_images(command, sized, data, checkpoint, backend.exec().threads);
             return {std::move(found.set), std::move(found.names), {}};

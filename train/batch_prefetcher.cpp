@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/error.h"
+#include "runtime/watchdog.h"
 
 namespace glow {
 
@@ -45,6 +46,7 @@ const Batch& BatchPrefetcher::next() {
 }
 
 Batch BatchPrefetcher::read() {
+    const ScopedTimeout timeout("reading images");
     const Batch images = source_(first_);
     if (images.N > capacity_) throw Error("more images than a batch buffer holds");
     first_ += batch_;

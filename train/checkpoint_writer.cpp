@@ -54,8 +54,8 @@ void CheckpointWriter::take_over(ResumedRun& resumed) {
         link(folder_.latest(), step);
 }
 
-void CheckpointWriter::write(const CheckpointContents& contents, const std::string& config, int keep,
-                             index_t previous) {
+void CheckpointWriter::write(const CheckpointContents& contents, const std::string& config,
+                             const std::function<void()>& sync_logs) {
     folder_.make();
     lock_folder();
     if (!folder_.holds_run()) {
@@ -68,8 +68,8 @@ void CheckpointWriter::write(const CheckpointContents& contents, const std::stri
     const TrainingProgress& progress = contents.progress;
     save_checkpoint(folder_.checkpoint(progress.step), contents.config, progress, to_json(progress),
                     contents.parameters, contents.exec, contents.weights);
+    sync_logs();  // a resumed run does not repeat rows before latest.h5
     link(folder_.latest(), progress.step);
-    folder_.prune(keep, previous, progress.step);
 }
 
 void CheckpointWriter::link(const fs::path& name, index_t step) {

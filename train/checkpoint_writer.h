@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -38,9 +39,10 @@ class CheckpointWriter {
     // Sets damaged checkpoints aside, and makes latest.h5 point to the checkpoint that the run resumes from, if
     // that is the run's own.
     void take_over(ResumedRun& resumed);
-    // Writes a checkpoint and links latest.h5 to it, then removes earlier ones (RunFolder::prune). Makes a
-    // deleted folder again, with this config.toml.
-    void write(const CheckpointContents& contents, const std::string& config, int keep, index_t previous);
+    // Writes a checkpoint and links latest.h5 to it. Makes a deleted folder again, with this config.toml. Calls
+    // sync_logs() before the link.
+    void write(const CheckpointContents& contents, const std::string& config,
+               const std::function<void()>& sync_logs);
     // Links latest.h5 or best.h5 to the checkpoint of a step.
     void link(const std::filesystem::path& name, index_t step);
     // Links best.h5 to the checkpoint of a step; removes it if there is none.

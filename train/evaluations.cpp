@@ -57,16 +57,18 @@ Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {
     found.best_step = RunFolder::step_of(folder.best());
     const bool has_best =
         fs::exists(folder.best(), ignored) && (!found.best_step || *found.best_step <= at_step);
-    const auto is_candidate = [&](index_t step) {
-        return has_best ? !found.best_step || step == *found.best_step
-                        : fs::exists(folder.checkpoint(step), ignored);
-    };
-    if (!has_best) found.best_step.reset();
+    const bool unknown_best = has_best && !found.best_step;
+    // best.h5 may be a copy, and the only checkpoint of its step.
+    const std::optional<index_t> linked = has_best ? found.best_step : std::nullopt;
+    found.best_step.reset();
+    // The run may have been killed before best.h5 was linked, so every checkpoint is a candidate.
     for (const auto& [step, bits_per_dim] : averaged) {
-        if (!is_candidate(step) || !(bits_per_dim < found.best_bits_per_dim)) continue;
+        if (!(bits_per_dim < found.best_bits_per_dim)) continue;
+        if (!unknown_best && step != linked && !fs::exists(folder.checkpoint(step), ignored)) continue;
         found.best_bits_per_dim = bits_per_dim;
-        if (!has_best) found.best_step = step;
+        if (!unknown_best) found.best_step = step;
     }
+    if (!found.best_step) found.best_step = linked;
     return found;
 }
 

@@ -173,11 +173,15 @@ void TrainingLoop::evaluate(const std::function<bool()>& stop) {
     session_.request.info(fmt::format("step {:>6}  validation {}, {}", step,
                                       validation_text(*completed.valid_ema, *completed.valid_raw),
                                       counted(session_.valid->N(), "image")));
-    if (!(completed.valid_ema->value < completed.best_bits_per_dim) || !save()) return;
+    if (!(completed.valid_ema->value < completed.best_bits_per_dim)) return;
+    const bool saved = completed.saved == step;
+    const std::optional<index_t> before = std::exchange(session_.best_to_link, step);
+    if (!save()) {
+        session_.best_to_link = before;
+        return;
+    }
+    if (saved) session_.link_best();
     completed.best_bits_per_dim = completed.valid_ema->value;
-    const ScopedTimeout timeout("linking a checkpoint");
-    if (session_.processes.is_root())
-        session_.retry([&] { session_.checkpoints.link(session_.folder.best(), step); });
 }
 
 // The sheet is compressed and written by a background thread during later steps. If no thread can be started,
@@ -248,8 +252,8 @@ void TrainingLoop::finish() {
     }
     wait_for_samples();
     session_.log->end();
-    if (session_.evaluations) session_.evaluations->flush();
-    if (session_.audits) session_.audits->flush();
+    if (session_.evaluations) session_.evaluations->sync();
+    if (session_.audits) session_.audits->sync();
     // Keep every process alive until root has written everything: if another process ends early, for example
     // by a second signal, root is terminated too.
     session_.processes.barrier();

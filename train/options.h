@@ -187,7 +187,7 @@ void visit_input_options(Options& o, Visitor&& visitor) {
     visitor("shuffle", o.shuffle, OnResume::fixed, "Draw the images in random order");
     visitor("data-access", o.data_access, OnResume::free,
             "memory: load the images once; disk: read ahead on every use; auto: memory if they take less "
-            "than a quarter of the machine's");
+            "than a quarter of the machine's, over all processes of a host");
     visitor("seed", o.seed, OnResume::fixed, "Seed of all random numbers");
 }
 template <class Options, class Visitor>

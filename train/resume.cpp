@@ -130,6 +130,21 @@ double ResumedRun::epoch_images() const {
         training_images(checkpoint.config.value("data_set", nlohmann::ordered_json())));
 }
 
+index_t ResumedRun::processes_per_host() const {
+    const auto recorded = checkpoint.config.value("processes_per_host", nlohmann::ordered_json());
+    return recorded.is_number_integer() ? recorded.get<index_t>() : 0;
+}
+
+TrainingOptions ResumedRun::options_for(const ProcessGroup& group) const {
+    TrainingOptions reused = options;
+    const index_t recorded = processes_per_host();
+    if (recorded > 0 && recorded != group.local_size) {
+        reused.threads = 0;
+        reused.act_budget = 0;
+    }
+    return reused;
+}
+
 std::string model_differences(const ModelConfig& found, const ModelConfig& expected) {
     const nlohmann::ordered_json is = to_json(found), wanted = to_json(expected);
     std::vector<std::string> differences;
@@ -159,7 +174,10 @@ void compare_options(const ResumedRun& resumed, const TrainingOptions& options,
             absolute_name(resumed.options.data) == absolute_name(options.data))
             return;
         const std::string change = fmt::format("{} is {} but was {}", name, is.dump(), was.dump());
-        if (on_resume == OnResume::fixed)
+        // --max-memory chooses micro-batches by the memory and the processes of this part.
+        const bool chosen = std::string_view(name) == "micro-batch" &&
+                            (options.max_memory > 0 || resumed.options.max_memory > 0);
+        if (on_resume == OnResume::fixed && !chosen)
             refused += change + "; ";
         else
             changes.push_back(change);

@@ -9,6 +9,7 @@
 
 #include "inference/model_file.h"
 #include "inference/statistics.h"
+#include "runtime/communicator.h"
 #include "train/history.h"
 #include "train/run.h"
 #include "train/run_folder.h"
@@ -27,6 +28,11 @@ struct ResumedRun {
     bool is_latest_of(const RunFolder& folder) const;
     // Images per epoch: the option, or the number of training images that the run began with. 0 if unknown.
     double epoch_images() const;
+    // The checkpoint's options to reuse in this group: if the run had another number of processes on the host,
+    // without its threads and act_budget, which were chosen for that number.
+    TrainingOptions options_for(const ProcessGroup& group) const;
+    // Processes on root's host; 0 if unknown.
+    index_t processes_per_host() const;
 };
 // The checkpoint to resume from; empty to start a new run. In the run's own folder that is latest.h5, or if
 // it is damaged or missing the newest valid checkpoint, with a warning. Throws InputError if the folder has a

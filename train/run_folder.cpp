@@ -88,9 +88,11 @@ void write_text(const fs::path& path, const std::string& text) {
 struct OpenFile {
     explicit OpenFile(int descriptor) : descriptor(descriptor) {}
     ~OpenFile() {
-        if (descriptor >= 0) close(descriptor);
+        if (descriptor >= 0) ::close(descriptor);
     }
     OpenFile(const OpenFile&) = delete;
+    // Returns false, with errno, if the file system reports an error.
+    bool close() { return ::close(std::exchange(descriptor, -1)) == 0; }
     int descriptor;
 };
 
@@ -111,7 +113,7 @@ bool means_unsupported(const std::error_code& error) {
 // Appends text completely or not at all; returns false, with errno, on failure.
 bool append(const fs::path& path, const std::string& text) {
     const ScopedTimeout timeout("writing the run's files");
-    const OpenFile file(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+    OpenFile file(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
     if (file.descriptor < 0) return false;
     const off_t before = lseek(file.descriptor, 0, SEEK_END);
     for (std::size_t done = 0; done < text.size();) {
@@ -125,7 +127,12 @@ bool append(const fs::path& path, const std::string& text) {
         }
         done += static_cast<std::size_t>(written);
     }
-    return true;
+    if (file.close()) return true;
+    // A full disk behind NFS shows only now. The text may be lost, or written in part.
+    const int code = errno;
+    (void)!truncate(path.c_str(), before);
+    errno = code;
+    return false;
 }
 
 }  // namespace
@@ -187,6 +194,17 @@ void CsvLog::flush() {
         throw Error(fmt::format("{}: cannot be written: {}; rows are held back", path_.string(),
                                 std::strerror(errno)));
     waiting_.clear();
+}
+
+void CsvLog::sync() {
+    flush();
+    const ScopedTimeout timeout("writing the run's files");
+    const OpenFile file(open(path_.c_str(), O_WRONLY | O_CLOEXEC));
+    if (file.descriptor < 0 && errno == ENOENT) return;  // deleted; the next row starts it again
+    // File systems without sync support return EINVAL or EROFS.
+    if (file.descriptor < 0 || (fdatasync(file.descriptor) != 0 && errno != EINVAL && errno != EROFS))
+        throw Error(fmt::format("{}: cannot be written to disk: {}; its last rows may be lost",
+                                path_.string(), std::strerror(errno)));
 }
 
 std::string absolute_name(const std::string& name) {
@@ -271,6 +289,7 @@ LinkKind RunFolder::link(const fs::path& link, index_t step) const {
     if (!failed) fs::rename(temporary, link, failed);
     if (failed) throw Error(fmt::format("{}: cannot create the link: {}", link.string(), failed.message()));
     if (kind == LinkKind::hard) fs::remove(temporary, failed);  // renaming does nothing if both are one file
+    sync_folder_of(link);
     return kind;
 }
 
@@ -298,13 +317,14 @@ std::optional<index_t> RunFolder::step_of(const fs::path& link) {
     }
 }
 
-void RunFolder::prune(int keep, index_t previous, index_t step) const {
+void RunFolder::prune(int keep, index_t previous, index_t step, std::optional<index_t> also) const {
     std::error_code ignored;
     const std::optional<index_t> linked[] = {step_of(latest()), step_of(best())};
     for (const Saved& one : saved()) {
         if (one.step > step) continue;
         const bool own = one.step <= previous || one.step == step;
-        if ((own && --keep >= 0) || one.step == linked[0] || one.step == linked[1]) continue;
+        if ((own && --keep >= 0) || one.step == linked[0] || one.step == linked[1] || one.step == also)
+            continue;
         fs::remove(one.path, ignored);
     }
 }

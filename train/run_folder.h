@@ -13,7 +13,7 @@
 
 namespace glow {
 
-// A CSV file that grows by rows, each on disk before the next step. The first column is the step.
+// A CSV file that grows by rows, each given to the system before the next step. The first column is the step.
 class CsvLog {
   public:
     // Drops rows after `last_step`, which a resumed run repeats. Rows are held back while `lock`, on the
@@ -25,6 +25,9 @@ class CsvLog {
     void row(const std::string& line);
     // Writes rows held back. Throws Error as above.
     void flush();
+    // Also waits until all rows are on the disk, so that they survive a crash of the machine. Throws Error as
+    // above, or if the disk reports an error.
+    void sync();
     // Drops rows after `last_step`, including those held back.
     void drop_after(index_t last_step);
 
@@ -72,13 +75,13 @@ class RunFolder {
     std::filesystem::path report(index_t step, index_t number) const;
     void write_report(const std::filesystem::path& file, const std::string& text) const;
 
-    // Links latest.h5 or best.h5 to the checkpoint of a step.
+    // Links latest.h5 or best.h5 to the checkpoint of a step. The link is on disk when this returns.
     LinkKind link(const std::filesystem::path& link, index_t step) const;
-    // After saving at `step`, removes all earlier checkpoints except the newest `keep` and those that
-    // latest.h5 and best.h5 point to. previous: the step that the run saved before, or began at. If the user
+    // After saving at `step`, removes all earlier checkpoints except the newest `keep`, those that latest.h5 and
+    // best.h5 point to, and that of step `also`. previous: the step that the run saved before, or began at. If the user
     // rolled the run back by hand, older checkpoints may exist after `previous`: those up to `step` are
     // removed too, later ones stay until the run passes them.
-    void prune(int keep, index_t previous, index_t step) const;
+    void prune(int keep, index_t previous, index_t step, std::optional<index_t> also = {}) const;
 
     // The checkpoints step-*.h5, newest first.
     struct Saved {

@@ -202,9 +202,13 @@ double RunLog::total_fraction(const TrainingProgress& progress) const {
     return fraction;
 }
 
+void RunLog::sync() {
+    if (metrics_) retry_([&] { metrics_->sync(); });
+}
+
 void RunLog::end() {
     erase();
-    if (metrics_) metrics_->flush();
+    if (metrics_) metrics_->sync();
 }
 
 }  // namespace glow

@@ -66,6 +66,8 @@ class RunLog {
     void doing(const std::string& what);
     // Logs the last step of the run, if that is not yet done.
     void last_step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes);
+    // Waits until all rows are on the disk; warns if that fails.
+    void sync();
     // Ends the log. Throws Error if rows could not be written.
     void end();
     double minutes() const { return seconds_since(start_) / 60; }

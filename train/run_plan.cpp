@@ -165,7 +165,11 @@ PlannedRun plan_run(const RunRequest& request) {
     check(options);
     fit_model(info, options);
     const std::optional<ResumedRun> resumed = run_to_resume(request);
-    if (resumed && options.threads == 0) options.threads = resumed->options.threads;
+    std::optional<TrainingOptions> recorded;
+    if (resumed)
+        recorded =
+            resumed->options_for(request.processes != nullptr ? request.processes->group() : ProcessGroup());
+    if (recorded && options.threads == 0) options.threads = recorded->threads;
     const Backend backend = Backend::for_plans(request.device, options.threads, request.processes);
     result.group = backend.communicator().group();
     result.train_images = info.train;
@@ -180,7 +184,7 @@ PlannedRun plan_run(const RunRequest& request) {
     const auto plan = [&](const TrainingOptions& planned) {
         return memory_plan(planned, init_images(planned), backend, PlanScope::run);
     };
-    reuse_recorded_sizes(options, resumed ? &resumed->options : nullptr, request.device, result.group);
+    reuse_recorded_sizes(options, recorded ? &*recorded : nullptr, request.device, result.group);
     fit_memory(options, plan, result.group, request.device,
                image_bytes_in_memory(info, options, result.group));
     result.plan = plan(options);

@@ -165,7 +165,12 @@ void Session::open_folder() {
     if (resumed_) {
         found.progress = resumed_->progress(options);
         found.epoch_images = resumed_->epoch_images();
-        if (found.threads == 0) found.threads = resumed_->options.threads;
+        const index_t before = resumed_->processes_per_host(), now = processes.group().local_size;
+        if (before > 0 && before != now)
+            request.info(fmt::format(
+                "the run had {} process{} on this host and now has {}: threads and --act-budget are chosen again, unless given",
+                before, before == 1 ? "" : "es", now));
+        if (found.threads == 0) found.threads = resumed_->options_for(processes.group()).threads;
     }
     processes.broadcast(sizeof(found), &found);
     resuming_ = found.resuming;
@@ -192,9 +197,10 @@ void Session::restore_done(bool saved) {
     if (processes.is_root()) {
         known.evaluated = read_evaluations(folder, progress.step);
         const std::optional<index_t> best = known.evaluated.best_step;
+        best_to_link.reset();
         if (mode_ == Mode::train && RunFolder::step_of(folder.best()) != best) {
             const ScopedTimeout timeout("linking a checkpoint");
-            retry([&] { checkpoints.relink_best(best); });
+            if (!retry([&] { checkpoints.relink_best(best); })) best_to_link = best;
         }
     }
     processes.broadcast(sizeof(known), &known);
@@ -224,9 +230,26 @@ void Session::write_checkpoint() {
     recorded.max_minutes = configured_.max_minutes;
     nlohmann::ordered_json config = to_json(recorded);
     config["data_set"] = data_;
+    config["processes_per_host"] = processes.group().local_size;
     checkpoints.write(
         {std::move(config), progress, trainer->glow().parameters(), trainer->weights(), backend->exec()},
-        to_toml(configured_), options.keep, completed.saved >= 0 ? completed.saved : beginning_.step);
+        to_toml(configured_), [this] { sync_logs(); });
+    link_best();  // before the checkpoint that it points to now is removed
+    folder.prune(options.keep, completed.saved >= 0 ? completed.saved : beginning_.step, progress.step,
+                 best_to_link);
+}
+
+void Session::link_best() {
+    if (!processes.is_root() || !best_to_link) return;
+    const ScopedTimeout timeout("linking a checkpoint");
+    if (retry([&] { checkpoints.link(folder.best(), *best_to_link); })) best_to_link.reset();
+}
+
+// If rows cannot be written, warns and lets the checkpoint be saved: the weights are worth more.
+void Session::sync_logs() {
+    log->sync();
+    for (std::optional<CsvLog>* const csv : {&evaluations, &audits})
+        if (*csv) retry([&] { (*csv)->sync(); });
 }
 
 void Session::save_more_states(index_t anchor_every) {
@@ -329,7 +352,9 @@ void Session::open_model() {
 
 // Chooses the memory policy and micro-batches from the machine, --max-memory and the resumed run.
 void Session::choose_memory() {
-    reuse_recorded_sizes(options, resumed_ ? &resumed_->options : nullptr, request.device, processes.group());
+    std::optional<TrainingOptions> recorded;
+    if (resumed_) recorded = resumed_->options_for(processes.group());
+    reuse_recorded_sizes(options, recorded ? &*recorded : nullptr, request.device, processes.group());
     struct {
         index_t micro_batch, act_budget;
     } chosen = {options.micro_batch, options.act_budget};
@@ -351,7 +376,11 @@ void Session::restart() {
                 "note: {} per channel at the deepest level: training may be unstable; use a larger --init-batch",
                 counted(values, "value")));
         const Slice mine = processes.slice(schedule.init_images);
-        trainer->initialize(images->take(mine.first, mine.count));
+        const Batch batch = [&] {
+            const ScopedTimeout timeout("reading images");
+            return images->take(mine.first, mine.count);
+        }();
+        trainer->initialize(batch);
     } else {
         if (processes.is_root()) load_weights();
         trainer->broadcast_weights();

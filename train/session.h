@@ -37,6 +37,10 @@ class Session {
     // Writes a checkpoint of progress.step and links latest.h5 to it. Returns false if it cannot be written
     // now.
     bool save();
+    // Links best.h5 to the checkpoint of best_to_link. save() does too, before it removes older checkpoints; if
+    // the link fails, the next save() tries again.
+    void link_best();
+    std::optional<index_t> best_to_link;  // empty: best.h5 is up to date
     // Saves a state every N steps of flow from now on, also when resumed.
     void save_more_states(index_t anchor_every);
 
@@ -88,6 +92,7 @@ class Session {
     void open_files();
     void load_weights();
     void write_checkpoint();
+    void sync_logs();
     bool is_fresh() const { return !resuming_ && request.init_from.empty(); }
 
     const Mode mode_;

@@ -141,9 +141,13 @@ void AtomicFile::commit() {
         throw Error(fmt::format("cannot rename {} to {}: {}", temporary_.string(), path_.string(),
                                 std::strerror(errno)));
     committed_ = true;
-    if (!sync(folder_of(path_), O_RDONLY | O_DIRECTORY))
-        throw Error(
-            fmt::format("cannot sync folder {}: {}", folder_of(path_).string(), std::strerror(errno)));
+    sync_folder_of(path_);
+}
+
+void sync_folder_of(const std::filesystem::path& file) {
+    const std::filesystem::path folder = folder_of(file);
+    if (!sync(folder, O_RDONLY | O_DIRECTORY))
+        throw Error(fmt::format("cannot sync folder {}: {}", folder.string(), std::strerror(errno)));
 }
 
 void write_atomically(const std::filesystem::path& path,

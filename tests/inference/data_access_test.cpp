@@ -25,6 +25,8 @@ TEST(DataAccess, AutoLoadsSlowFilesThatFitInMemory) {
     EXPECT_TRUE(choose("auto", 251, 1, fast).on_disk);
     EXPECT_EQ(choose("auto", 251, 1, fast).warning, "");
     EXPECT_EQ(choose("disk", 900, 1, fast).warning, "");
+    EXPECT_FALSE(choose("auto", 31, 8, fast).on_disk);  // each of 8 processes holds all images
+    EXPECT_TRUE(choose("auto", 32, 8, fast).on_disk);
 
     const DataAccess kept = choose("auto", 500, 1, slow);
     EXPECT_FALSE(kept.on_disk);

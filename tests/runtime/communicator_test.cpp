@@ -155,6 +155,9 @@ TEST(Communicator, KnowsRankAndSize) {
     EXPECT_EQ(group.hosts.size(), static_cast<std::size_t>(group.size));
     EXPECT_EQ(group.local_size, group.size);  // one machine
     EXPECT_EQ(group.local_rank, group.rank);
+    // The processes share the machine's processors, unless there are fewer.
+    EXPECT_LE(g_processes->all_reduce_sum(group.mask_share),
+              std::max<double>(group.size, std::thread::hardware_concurrency()));
     double ranks = 0;
     for (int r = 0; r < group.size; ++r) ranks += r;
     EXPECT_EQ(g_processes->all_reduce_sum(group.rank), ranks);

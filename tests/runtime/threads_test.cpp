@@ -440,6 +440,36 @@ TEST_F(Cgroups, MemoryLimitVersion1) {
     EXPECT_EQ(host_memory_limit(root_).bytes, 50331648u);
 }
 
+TEST(Threads, AffinityMaskIsDividedAmongProcesses) {
+    const auto processors = [](std::size_t first, std::size_t count) {
+        ProcessorMask mask;
+        for (std::size_t i = first; i < first + count; ++i) mask.set(i);
+        return mask;
+    };
+    const auto shares = [](const std::vector<ProcessorMask>& masks) {
+        std::vector<int> found;
+        for (std::size_t r = 0; r < masks.size(); ++r) found.push_back(processor_share(masks, r));
+        return found;
+    };
+    const std::vector<ProcessorMask> equal(3, processors(4, 6)), crowded(8, processors(0, 2));
+    EXPECT_EQ(shares(equal), (std::vector<int>{2, 2, 2}));
+    EXPECT_EQ(shares(crowded), std::vector<int>(8, 1));
+    EXPECT_EQ(shares({processors(0, 4), processors(4, 2)}), (std::vector<int>{4, 2}));
+    EXPECT_EQ(shares({processors(0, 8), processors(4, 4)}), (std::vector<int>{6, 2}));
+    EXPECT_EQ(shares({processors(0, 8), {}}), (std::vector<int>{8, 0}));  // unknown
+
+    const ThreadCount all = planned_threads(0), one = planned_threads(0, 1, 1);
+    EXPECT_EQ(one.used, 1);
+    EXPECT_EQ(planned_threads(5, 1, 1).used, 5);
+    EXPECT_EQ(planned_threads(0, 1, all.used).used, all.used);
+    if (all.used > 1) {
+        EXPECT_EQ(one.limit, "affinity mask, shared with other processes");
+    }
+    // With OMP_PLACES the calling thread's mask is not that of the process, and unknown.
+    const std::size_t mine = affinity_mask().count();
+    EXPECT_TRUE(mine == 0 || mine == static_cast<std::size_t>(omp_get_num_procs())) << mine;
+}
+
 TEST(Threads, SharedByProcessesOfHost) {
     const ThreadCount all = planned_threads(0), shared = planned_threads(0, 1000);
     EXPECT_GE(all.used, 1);

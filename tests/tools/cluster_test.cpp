@@ -256,6 +256,13 @@ TEST_F(Cluster, MaxMemoryFitsRun) {
     const Outcome resumed =
         train({"--out", "run", "--resume", "--max-steps", "2", "--quiet", "--device", "cpu"});
     EXPECT_EQ(resumed.code, 0) << resumed.err;
+    // With less memory, in smaller micro-batches.
+    const index_t micro_batch = small["micro_batch"];
+    const Outcome less =
+        train({"--out", "run", "--resume", "--max-steps", "3", "--device", "cpu", "--max-memory", "145MiB"});
+    EXPECT_EQ(less.code, 0) << less.err;
+    EXPECT_NE(less.err.find("changed on resume: micro-batch is "), std::string::npos) << less.err;
+    EXPECT_NE(less.err.find(" but was " + std::to_string(micro_batch)), std::string::npos) << less.err;
     expect_error(train(words + Words{"--out", "none", "--max-memory", "100MiB"}), 2,
                  "--max-memory 100.0 MiB: a process needs");
 }

@@ -344,6 +344,20 @@ TEST_F(Processes, LostRankDuringInitialization) {
     }
 }
 
+TEST_F(Processes, ResumeWithAnotherNumberChoosesThreadsAgain) {
+    const auto run = [&](int processes, int steps, const Words& more) {
+        const Words words = Words{"--out", "run", "--max-steps", std::to_string(steps)} + more;
+        const Outcome outcome = processes == 1 ? train(words) : start(processes, words).wait();
+        EXPECT_EQ(outcome.code, 0) << outcome.err;
+        return outcome.err;
+    };
+    run(2, 1, {"--data", "d.h5", "--levels", "2", "--depth", "2", "--width", "8", "--batch", "10"});
+    const std::string line =
+        "the run had 2 processes on this host and now has 1: threads and --act-budget are";
+    EXPECT_EQ(run(2, 2, {"--resume"}).find("the run had"), std::string::npos);
+    EXPECT_NE(run(1, 3, {"--resume"}).find(line), std::string::npos);
+}
+
 // The file system takes longer for a checkpoint than the watchdog timeout.
 struct SlowFiles : Processes {
     const Words saving = {"--checkpoint-every", "2", "--eval-every", "0", "--sample-every", "0"};
@@ -361,6 +375,19 @@ TEST_F(SlowFiles, LongWriteIsNotFailure) {
     const Variable slow("GLOW_SLOW_FSYNC_SECONDS", "5"), quick("GLOW_WATCHDOG_SECONDS", "2");
     const Outcome outcome = start(2, words("run", 2, saving)).wait();
     EXPECT_EQ(outcome.code, 0) << outcome.err;
+}
+
+TEST_F(Processes, LongReadIsNotFailure) {
+    losses(1, "run", words("run", 1));
+    write_bytes(folder / "slow", "");
+    const Variable preload("LD_PRELOAD", GLOW_SLOW_READ), slow("GLOW_SLOW_READ", (folder / "slow").string()),
+        quick("GLOW_WATCHDOG_SECONDS", "2");
+    const Outcome outcome =
+        Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
+                {"2", GLOW_EVAL_PROGRAM, "--checkpoint", "run", "--data", "d.h5", "--threads", "1"})
+            .wait();
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_FALSE(std::filesystem::exists(folder / "slow"));
 }
 
 TEST_F(SlowFiles, LostRankWhileRootWrites) {

@@ -164,6 +164,17 @@ TEST_F(Commands, RefusesCheckpointOfAnotherRun) {
         make_run("run", 3, {"--resume", from});
 }
 
+// A run may be killed after it has written a better checkpoint and before it links best.h5 to it.
+TEST_F(Commands, ResumeLinksBestCheckpoint) {
+    const Words options = {"--checkpoint-every", "1", "--keep", "9"};
+    make_run("run", 6, options);
+    EXPECT_EQ(CheckpointEdit(folder / "run/best.h5").step, 6);
+    std::filesystem::remove(folder / "run/best.h5");
+    std::filesystem::create_symlink("checkpoints/step-00000003.h5", folder / "run/best.h5");
+    make_run("run", 6, options + Words{"--resume", "auto"});
+    EXPECT_EQ(CheckpointEdit(folder / "run/best.h5").step, 6);
+}
+
 // The checkpoint that best.h5 pointed to is overwritten after the run went back behind it.
 TEST_F(Commands, BestCheckpointAfterGoingBack) {
     const Words options = {"--checkpoint-every", "1", "--keep", "9"};

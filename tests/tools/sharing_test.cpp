@@ -145,6 +145,29 @@ TEST_F(SharedFolder, WarnsOnceWithoutLocks) {
             << name;
 }
 
+// NFS and quotas may report a full disk only at close(). Rows are then held back, not lost.
+TEST_F(SharedFolder, DiskFullAtCloseLosesNoRows) {
+    setenv("LD_PRELOAD", GLOW_FULL_AT_CLOSE, 1);
+    setenv("GLOW_FULL", "full", 1);
+    Process run = start_run("run");
+    EXPECT_TRUE(run.wait_until([&] { return has_checkpoint("run"); })) << run.err();
+    write_bytes(folder / "full", "");
+    EXPECT_TRUE(run.wait_until([&] { return run.err().find("rows are held back") != std::string::npos; }))
+        << run.err();
+    fs::remove(folder / "full");
+    unsetenv("LD_PRELOAD");
+    unsetenv("GLOW_FULL");
+    const auto rows_logged = [&] { return read_csv(folder / "run/metrics.csv").size(); };
+    const std::size_t before = rows_logged();
+    EXPECT_TRUE(run.wait_until([&] { return rows_logged() > before + 5; })) << run.err();
+    run.kill(SIGTERM);
+    const Outcome outcome = run.wait();
+    EXPECT_EQ(outcome.code, kUnfinished) << outcome.err;
+    EXPECT_NE(outcome.err.find("No space left"), std::string::npos) << outcome.err;
+    const Table rows = read_csv(folder / "run/metrics.csv");
+    for (std::size_t i = 0; i < rows.size(); ++i) ASSERT_EQ(rows[i].at("step"), std::to_string(i + 1));
+}
+
 // latest.h5 and best.h5 are then hard links, or copies.
 TEST_F(SharedFolder, RunsWithoutSymbolicLinks) {
     const Words options = {"--checkpoint-every", "2", "--keep",         "2",

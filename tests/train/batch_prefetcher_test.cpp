@@ -3,9 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <memory>
+#include <string>
+#include <thread>
 
 #include "kernels/error.h"
+#include "runtime/watchdog.h"
 #include "tests/train/training.h"
 
 namespace glow {
@@ -133,6 +138,22 @@ TEST_P(Prefetcher, PrefetchesOnlyToUpload) {
     EXPECT_EQ(reads_, GetParam().device == Device::cuda ? 2 : 1);
     batches_->next();
     EXPECT_EQ(reads_, GetParam().device == Device::cuda ? 3 : 2);
+}
+
+// A file system may take longer than the watchdog's limit.
+TEST(BatchPrefetcher, SlowReadIsNotFailure) {
+    using namespace std::chrono_literals;
+    std::atomic<bool> ended = false;
+    Watchdog watchdog(0.5, [&](const std::string&) { ended = true; });
+    const Backend backend(Device::cpu, 1);
+    Arena arena(Device::cpu, Category::state, 64);
+    BatchPrefetcher batches(backend.exec(), Device::cpu, arena, small_options().model, 1, 1, [](index_t) {
+        std::this_thread::sleep_for(1500ms);
+        return Batch{};
+    });
+    watchdog.watch(Heartbeat::of_this_thread(), "x");
+    batches.next();
+    EXPECT_FALSE(ended);
 }
 
 }  // namespace

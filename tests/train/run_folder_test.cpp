@@ -62,8 +62,14 @@ TEST(CsvLog, FullDiskLosesNoRows) {
         expect_throw<Error>([&] { CsvLog(folder / "a.csv", "step,x", 10); }, {});
     }
     EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n");
+    log.sync();  // as at a checkpoint
+    EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n2,b\n");
     CsvLog(folder / "a.csv", "step,x", 1);
     EXPECT_EQ(read_bytes(folder / "a.csv"), "step,x\n1,a\n");
+    std::filesystem::remove(folder / "a.csv");
+    EXPECT_NO_THROW(log.sync());
+    std::filesystem::create_directory(folder / "a.csv");
+    expect_throw<Error>([&] { log.sync(); }, {"a.csv", "cannot be written to disk"});
 }
 
 struct RunFolderTest : testing::Test {
@@ -135,6 +141,16 @@ TEST_F(RunFolderTest, PruningRemovesAnotherPastOnceItIsPassed) {
     EXPECT_EQ(kept(), (std::vector<std::string>{"step-00000005.h5", "step-00000007.h5"}));
 }
 
+// If best.h5 could not be linked, the next checkpoint links it.
+TEST_F(RunFolderTest, PruningKeepsCheckpointToLink) {
+    for (const index_t step : {1, 2, 3, 4, 5}) save(step);
+    run.link(run.latest(), 5);
+    run.link(run.best(), 1);
+    run.prune(2, kLate, kLate, 2);
+    EXPECT_EQ(kept(), (std::vector<std::string>{"step-00000001.h5", "step-00000002.h5", "step-00000004.h5",
+                                                "step-00000005.h5"}));
+}
+
 TEST_F(RunFolderTest, PruningHandlesLongerNames) {
     for (const index_t step : {99999998, 99999999, 100000000}) save(step);
     run.prune(2, kLate, kLate);
@@ -163,8 +179,11 @@ TEST_F(RunFolderTest, FindsBestCheckpointUpToAStep) {
     std::filesystem::remove(run.checkpoint(4));  // as with --keep
     expect_best(7, 2, 4.5);
     expect_best(1, {}, kNone);
-    run.link(run.best(), 6);  // step 4 could not be saved, so 6 was the best of what there is
+    run.link(run.best(), 6);  // as if the run was killed before it linked a better checkpoint
+    expect_best(7, 2, 4.5);
+    std::filesystem::remove(run.checkpoint(2));
     expect_best(7, 6, 4.75);
+    save(2);
     run.link(run.best(), 4);  // dangling
     expect_best(6, 2, 4.5);
     std::filesystem::remove(run.best());
