@@ -17,7 +17,8 @@ Installs missing dependencies (tools/install_dependencies.sh --with-tests), then
   --quick   the release stage only
   --help    this text
 
-CMAKE_BUILD_PARALLEL_LEVEL limits the compilers that run at once, CTEST_PARALLEL_LEVEL the tests (default: one per processor).
+CMAKE_BUILD_PARALLEL_LEVEL limits the compilers that run at once, CTEST_PARALLEL_LEVEL the tests (defaults: one per
+processor, and one test more, because tests also wait).
 Uses ccache if it is installed.
 TEXT
 }
@@ -65,7 +66,7 @@ stage "dependencies" tools/install_dependencies.sh --with-tests
 
 configure=(cmake)
 strict=-DGLOW_WARNINGS_AS_ERRORS=ON  # off by default, for other compilers
-export CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-$(nproc)}
+export CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-$(($(nproc) + 1))}
 test_options=(--output-on-failure --no-tests=error)
 
 stage "release: configure" "${configure[@]}" --preset release -DGLOW_NATIVE=ON $strict
