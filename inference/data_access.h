@@ -26,9 +26,9 @@ struct DataAccess {
     bool on_disk = false;
     std::string warning;
 };
-// option: memory, disk, or auto: memory if the images of all processes take at most a quarter of the machine's
-// memory, or half of it if reading single images from the file is slow. `chunks`: the layout of the slowest
-// split; `sharing`: processes on this machine, each with all images.
+// option: memory, disk, or auto: memory if the images of all processes take at most a quarter of the
+// machine's memory, or half of it if reading single images from the file is slow. `chunks`: the layout of the
+// slowest split; `sharing`: processes on this machine, each with all images.
 DataAccess choose_data_access(ImageAccess option, const std::string& data, std::size_t image_bytes,
                               std::size_t machine_bytes, int sharing, const ChunkInfo& chunks);
 

@@ -25,8 +25,8 @@ struct ThreadCount {
 std::string describe(const ThreadCount& count);
 
 // Number of threads for a backend. requested = 0: the processors in this process's affinity mask, limited by
-// its cgroups' CPU quotas, divided by `local_size` processes on this host. mask_share: processor_share(), or 0
-// if unknown. Starts the threads, to make sure that the system allows them.
+// its cgroups' CPU quotas, divided by `local_size` processes on this host. mask_share: processor_share(), or
+// 0 if unknown. Starts the threads, to make sure that the system allows them.
 ThreadCount decide_threads(int requested, int local_size = 1, int mask_share = 0);
 // The same for plans: `requested` may be meant for another machine, and no thread starts.
 ThreadCount planned_threads(int requested, int local_size = 1, int mask_share = 0);
@@ -34,8 +34,8 @@ ThreadCount planned_threads(int requested, int local_size = 1, int mask_share = 
 // Processors that a process may use, one bit each: its affinity mask. Empty if unknown.
 using ProcessorMask = std::bitset<1024>;
 ProcessorMask affinity_mask();
-// The share of process `own` in the processors of its mask, each divided by the number of processes of the host
-// that may use it; at least 1. 0 if its mask is empty.
+// The share of process `own` in the processors of its mask, each divided by the number of processes of the
+// host that may use it; at least 1. 0 if its mask is empty.
 int processor_share(const std::vector<ProcessorMask>& masks, std::size_t own);
 
 // Processors allowed by the CPU quotas of this process's cgroups (versions 1 and 2), rounded up; 0 if

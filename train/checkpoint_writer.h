@@ -36,11 +36,11 @@ class CheckpointWriter {
     const std::unique_ptr<FileLock>& lock() const { return lock_; }
     // Makes the folder if there is none. config: the text of config.toml.
     void open_folder(const std::string& config);
-    // Sets damaged checkpoints aside, and makes latest.h5 point to the checkpoint that the run resumes from, if
-    // that is the run's own.
+    // Sets damaged checkpoints aside, and makes latest.h5 point to the checkpoint that the run resumes from,
+    // if that is the run's own.
     void take_over(ResumedRun& resumed);
-    // Writes a checkpoint and links latest.h5 to it. Makes a deleted folder again, with this config.toml. Calls
-    // sync_logs() before the link.
+    // Writes a checkpoint and links latest.h5 to it. Makes a deleted folder again, with this config.toml.
+    // Calls sync_logs() before the link.
     void write(const CheckpointContents& contents, const std::string& config,
                const std::function<void()>& sync_logs);
     // Links latest.h5 or best.h5 to the checkpoint of a step.

@@ -17,8 +17,8 @@ std::string evaluation_row(index_t step, const Mean& mean, const std::string& we
 // Validation results of a run up to a checkpoint, from its eval.csv.
 struct Evaluated {
     std::optional<Mean> raw, ema;  // at the checkpoint's step
-    // The step of the best checkpoint in the folder, which best.h5 should point to. Empty if there is none, or
-    // best.h5 is a file of unknown step.
+    // The step of the best checkpoint in the folder, which best.h5 should point to. Empty if there is none,
+    // or best.h5 is a file of unknown step.
     std::optional<index_t> best_step;
     double best_bits_per_dim = std::numeric_limits<double>::infinity();  // of that checkpoint's EMA weights
 };

@@ -28,8 +28,8 @@ struct ResumedRun {
     bool is_latest_of(const RunFolder& folder) const;
     // Images per epoch: the option, or the number of training images that the run began with. 0 if unknown.
     double epoch_images() const;
-    // The checkpoint's options to reuse in this group: if the run had another number of processes on the host,
-    // without its threads and act_budget, which were chosen for that number.
+    // The checkpoint's options to reuse in this group: if the run had another number of processes on the
+    // host, without its threads and act_budget, which were chosen for that number.
     TrainingOptions options_for(const ProcessGroup& group) const;
     // Processes on root's host; 0 if unknown.
     index_t processes_per_host() const;

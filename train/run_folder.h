@@ -40,7 +40,8 @@ class CsvLog {
 // An absolute name for config.toml and checkpoints. Returns the name unchanged if there is none in UTF-8.
 std::string absolute_name(const std::string& name);
 
-// How a link to a checkpoint was made: on file systems without symbolic links as a hard link, or else as a copy.
+// How a link to a checkpoint was made: on file systems without symbolic links as a hard link, or else as a
+// copy.
 enum class LinkKind { symbolic, hard, copy };
 
 class RunFolder {
@@ -77,10 +78,10 @@ class RunFolder {
 
     // Links latest.h5 or best.h5 to the checkpoint of a step. The link is on disk when this returns.
     LinkKind link(const std::filesystem::path& link, index_t step) const;
-    // After saving at `step`, removes all earlier checkpoints except the newest `keep`, those that latest.h5 and
-    // best.h5 point to, and that of step `also`. previous: the step that the run saved before, or began at. If the user
-    // rolled the run back by hand, older checkpoints may exist after `previous`: those up to `step` are
-    // removed too, later ones stay until the run passes them.
+    // After saving at `step`, removes all earlier checkpoints except the newest `keep`, those that latest.h5
+    // and best.h5 point to, and that of step `also`. previous: the step that the run saved before, or began
+    // at. If the user rolled the run back by hand, older checkpoints may exist after `previous`: those up to
+    // `step` are removed too, later ones stay until the run passes them.
     void prune(int keep, index_t previous, index_t step, std::optional<index_t> also = {}) const;
 
     // The checkpoints step-*.h5, newest first.

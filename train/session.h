@@ -37,8 +37,8 @@ class Session {
     // Writes a checkpoint of progress.step and links latest.h5 to it. Returns false if it cannot be written
     // now.
     bool save();
-    // Links best.h5 to the checkpoint of best_to_link. save() does too, before it removes older checkpoints; if
-    // the link fails, the next save() tries again.
+    // Links best.h5 to the checkpoint of best_to_link. save() does too, before it removes older checkpoints;
+    // if the link fails, the next save() tries again.
     void link_best();
     std::optional<index_t> best_to_link;  // empty: best.h5 is up to date
     // Saves a state every N steps of flow from now on, also when resumed.

@@ -39,8 +39,8 @@ class AtomicFile {
 void write_atomically(const std::filesystem::path& path,
                       const std::function<void(const std::filesystem::path& temporary)>& write);
 
-// Syncs the folder of a file, so that a new or renamed name in it survives a crash of the machine. Throws Error
-// if that fails.
+// Syncs the folder of a file, so that a new or renamed name in it survives a crash of the machine. Throws
+// Error if that fails.
 void sync_folder_of(const std::filesystem::path& file);
 
 // Removes the temporary files that ended processes left in a folder; they may have gigabytes. Those of other
