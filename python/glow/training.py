@@ -74,6 +74,8 @@ class Training(Iterator[dict[str, Any]]):
     def __next__(self) -> dict[str, Any]:
         try:
             while True:
+                if os.getpid() != self._process:
+                    self._training.next(0)  # raises: only the process that began the run can use it
                 try:
                     return self._rows.popleft()
                 except IndexError:  # none left
