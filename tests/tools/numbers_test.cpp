@@ -315,7 +315,7 @@ TEST_F(NumericOptions, EnvironmentIsDecimalToo) {
     setenv("OMPI_COMM_WORLD_SIZE", "1", 1);
     for (const char* const text : {"0x10", "x", "", " 20", "20s", "nan", "0.5"}) {
         setenv("GLOW_WATCHDOG_SECONDS", text, 1);
-        expect_error(run({"glow_eval"}, {"--checkpoint", "none", "--data", "none"}), 2,
+        expect_error(run({"glow_train"}, {"--communicator", "mpi", "--data", "none", "--out", "none"}), 2,
                      fmt::format("GLOW_WATCHDOG_SECONDS={}: expected 0 (off) or 1 to 1e6 seconds", text));
     }
     unsetenv("GLOW_WATCHDOG_SECONDS");
