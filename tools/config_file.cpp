@@ -227,9 +227,13 @@ void set_option(CLI::Option& option, const std::string& where, const std::string
                 parse_decimal(value, large) == std::errc())
                 throw InputError(fmt::format("{}: {}: TOML has no integers above {}: write '{}', in quotes",
                                              where, key, INT64_MAX, value));
+            std::string digits = value;
+            std::erase(digits, '_');
             std::int64_t integer = 0;
-            if (parse_decimal(value, integer) == std::errc::result_out_of_range)
-                throw InputError(fmt::format("{}: {}: '{}' is out of range", where, key, shown(value)));
+            double number = 0;
+            if (parse_decimal(digits, integer) == std::errc::result_out_of_range ||
+                parse_decimal(digits, number) == std::errc::result_out_of_range)
+                throw InputError(fmt::format("{}: {}: '{}' is out of range", where, key, shown(digits)));
             throw InputError(fmt::format("{}: {} must be {}{}, got '{}'", where, key,
                                          description(kind_of(*option)), quotes ? " in quotes" : "",
                                          shown(value)));

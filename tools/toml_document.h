@@ -15,8 +15,8 @@ struct TomlEntry {
     std::size_t line;  // the first one
     std::string key;
     TomlKind kind;
-    // The characters of a string; an integer in decimal; a number as in the document, without underscores and
-    // plus sign. Empty for arrays, tables and dates, whose content is not checked: no option takes them.
+    // The characters of a string; true or false; an integer in decimal; a number as in the document, without
+    // underscores and plus sign. Empty for arrays, tables and dates: no option takes them.
     std::string text;
 };
 
@@ -25,8 +25,8 @@ struct TomlError : std::runtime_error {
     std::size_t line;
 };
 
-// The entries of UTF-8 text in their order. Ends with the first table, whether by a header or by a key with
-// dots: what follows is not read. Throws TomlError.
+// The top level of UTF-8 text in the order of its lines. Throws TomlError, with the first line of the wrong
+// statement.
 std::vector<TomlEntry> parse_toml(std::string_view text);
 
 }  // namespace glow
