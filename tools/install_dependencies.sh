@@ -72,6 +72,7 @@ optional | pybind11-dev           | file /usr/include/pybind11/pybind11.h | the 
 optional | bash-static            | command bash-static            | rehearsal of the bundle
 optional | busybox-static         | command busybox                | rehearsal of the bundle
 optional | locales                | file /usr/share/i18n/locales/de_DE | a test with decimal commas
+optional | libtoml11-dev          | header toml.hpp                | config.toml with the library of Ubuntu 22.04
 '
 fi
 
