@@ -24,7 +24,7 @@
 namespace glow {
 namespace {
 
-constexpr std::size_t kMaxBytes = 1 << 18;
+constexpr std::size_t kMaxBytes = 1 << 16;
 constexpr int kPipeMilliseconds = 30000;
 
 // ---- The file ------------------------------------------------------------------------------------

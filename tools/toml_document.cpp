@@ -12,7 +12,7 @@ namespace {
 // the stack. Brackets and dots in strings and comments count too, so that this needs no parsing.
 constexpr int kMaxBrackets = 200;
 constexpr int kMaxDots = 2000;
-constexpr std::size_t kMaxTries = 100;
+constexpr std::size_t kMaxParsedAgain = 1 << 20;  // bytes
 
 void check_characters(std::string_view text) {
     std::size_t line = 1;
@@ -33,14 +33,16 @@ void check_characters(std::string_view text) {
 std::size_t line_of_statement(const std::string& text, std::size_t reported) {
     const auto lines = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
     const std::size_t last = std::clamp<std::size_t>(reported, 1, lines);
-    for (std::size_t line = last; line > 1 && last - line < kMaxTries; --line) {
+    const std::size_t tries = kMaxParsedAgain / text.size();
+    for (std::size_t line = last; line > 1; --line) {
+        if (last - line >= tries) return last;
         try {
             read_toml(text.substr(0, text.size() - from_line(text, line).size()));
             return line;
         } catch (const TomlError&) {
         }
     }
-    return last < kMaxTries ? 1 : last;
+    return 1;
 }
 
 }  // namespace
