@@ -56,9 +56,11 @@ struct Launch {
 };
 template <class P>
 void launch(const Exec& exec, const Launch& l, void (*kernel)(P, float*), const P& p, float* partial) {
-    // An error is reported with the launch's.
+    // An error is reported with the launch's. Two blocks need nearly all shared memory of a multiprocessor.
     static_cast<void>(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, l.shared_bytes));
+    static_cast<void>(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                           cudaSharedmemCarveoutMaxShared));
     kernel<<<l.grid, l.threads, l.shared_bytes, stream_of(exec)>>>(p, partial);
     check_launch(l.name, __FILE__, __LINE__);
 }

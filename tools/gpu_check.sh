@@ -188,7 +188,7 @@ gpu_tests() {
     cat <<'TESTS'
 test_devices 12 *cuda*
 test_train 6 DeviceStep.*:*cuda*:*Cuda*
-test_kernels 4 *cuda*:*Cuda*
+test_kernels 4 *cuda*:*Cuda*:NarrowConvBackward.*
 test_runtime 3 *cuda*:*Cuda*
 test_precision 1 *cuda*:*Cuda*
 test_layers 1 *cuda*:*Cuda*
@@ -543,9 +543,10 @@ part_sanitizer() {
             broken "$tool $test" FAILED "exit $code" "$filter"
         fi
     done <<'RUNS'
+racecheck test_kernels NarrowConvBackward.*
 memcheck test_devices *InFloat/cuda_published:*InBf16/cuda_published
 racecheck test_devices *InBf16/cuda_published
-memcheck test_kernels *cuda*
+memcheck test_kernels *cuda*:NarrowConvBackward.*
 RUNS
 }
 

@@ -94,6 +94,25 @@ void run_output(const OutputConvBackward& p, int parts) {
     for (index_t i = 0; i < size; ++i) sums(i);
 }
 
+// Whole rounds of loads, a rest behind them, and nothing read beyond the last part.
+TEST(NarrowConvKernels, SumsAnyNumberOfParts) {
+    constexpr index_t kSize = 5, kWeights = 3;
+    for (const int parts : {1, 21, 22, 23, 33, 44, 256})
+        for (const bool accumulate : {false, true}) {
+            std::vector<float> partial(parts * kSize), dweight(kWeights, 2), dbias(kSize - kWeights, 2);
+            for (std::size_t i = 0; i < partial.size(); ++i) partial[i] = static_cast<float>(i % 7);
+            partial.resize(partial.size() + 100 * kSize, std::numeric_limits<float>::quiet_NaN());
+            const narrow_conv::SumPartials sums{kSize,      kWeights,       parts,       partial.data(),
+                                                accumulate, dweight.data(), dbias.data()};
+            for (index_t i = 0; i < kSize; ++i) {
+                sums(i);
+                float expected = accumulate ? 2 : 0;
+                for (int part = 0; part < parts; ++part) expected += partial[part * kSize + i];
+                EXPECT_EQ(i < kWeights ? dweight[i] : dbias[i - kWeights], expected) << parts << " " << i;
+            }
+        }
+}
+
 void check_output(const OutputCase& c) {
     SCOPED_TRACE(testing::Message() << c.rows << " " << c.taps << " " << c.width << " in " << c.parts);
     Random random(c.rows);
