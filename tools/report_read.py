@@ -42,7 +42,10 @@ def read_csv(path, needed, wanted=()):
     unfinished = lines.pop()  # after the last newline: nothing, or an incomplete line
     if not lines:
         raise BadInput(f"{path} is empty: glow_train has not logged yet")
-    header = next(csv.reader([lines[0]]), [])
+    try:
+        header = next(csv.reader([lines[0]]), [])
+    except csv.Error:  # not text
+        header = []
     missing = [name for name in needed if name not in header]
     if missing:
         raise BadInput(f"{path} has no column {', '.join(missing)}: its first line should name {','.join(needed)}")

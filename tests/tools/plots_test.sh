@@ -56,8 +56,10 @@ else
     says err "no column images_seen" "plot: columns missing"
     printf '%s\n10,0,640,nan,nan,nan,0,0,0,0,0,0\n' $header >"$work/empty/metrics.csv"
     expect 2 "plot: no finite value" plot "$work/empty" -o "$work/no.png"
-    head -c 3000 /dev/urandom >"$work/empty/metrics.csv"
-    expect 2 "plot: not a text file" plot "$work/empty" -o "$work/no.png"
+    for bytes in 'a\rb\n1\n' '\0\n1\n' '\377\376\n1\n' 'a"b\r\r\n\n'; do
+        printf "$bytes" >"$work/empty/metrics.csv"
+        expect 2 "plot: not a text file" plot "$work/empty" -o "$work/no.png"
+    done
     expect 2 "plot: unknown kind of picture" plot "$work/run" -o "$work/no.gif"
     expect 2 "plot: no folder for the picture" plot "$work/run" -o "$work/nowhere/no.png"
     expect 2 "plot: reference without label" plot "$work/run" -o "$work/no.png" --reference 3.35
