@@ -58,10 +58,11 @@ std::string description_of(const CLI::Option& option) {
     return option.get_description() + (more.empty() ? "" : " (" + more + ")");
 }
 
-// Whether the option may be omitted and then has a value. An empty list has the text "[]".
+// Whether the option may be omitted and then has a value. An empty list has the text "[]", and from CLI11 2.4
+// on "{}".
 bool has_default(const CLI::Option& option) {
     const std::string text = option.get_default_str();
-    return !option.get_required() && !text.empty() && text != "[]";
+    return !option.get_required() && !text.empty() && text != "[]" && text != "{}";
 }
 
 // The left column, then the text in lines of at most `width` characters.
