@@ -134,6 +134,25 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
     return result;
 }
 
+// Ranks may see latest.h5 of a running training at different checkpoints.
+std::filesystem::path common_checkpoint(const std::filesystem::path& named, Communicator& processes) {
+    if (processes.size() == 1) return named;
+    return broadcast_text(processes, behind_link(named).string());
+}
+
+ScoredImages read_images(const CommandLine& command, const DataOptions& data, const ModelOptions& model,
+                         const std::filesystem::path& checkpoint, int threads, const ProcessGroup& group) {
+    const ScopedTimeout timeout("reading the data set");
+    if (data.is_folder()) {
+        NamedImages found = load_images(command, model, data, checkpoint, threads);
+        return {std::move(found.set), std::move(found.names), {}};
+    }
+    data.require_fitting(model, checkpoint);
+    SplitImages images = open_split(command, data, group);
+    std::vector<std::string> names = DatasetReader(data.data).read_names(data.split, images.N());
+    return {std::move(images), std::move(names), {}};
+}
+
 // Collective; root writes the outputs and prints the result.
 void evaluate_data(const CommandLine& command, const Options& options, Communicator& processes) {
     std::optional<OutputFiles> outputs;
@@ -149,25 +168,13 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     }
     options.scores.check_names();
     const Backend backend = options.model.open_backend(command, &processes);
-    // Ranks may see latest.h5 of a running training at different checkpoints.
     const auto named = find_checkpoint(options.model.checkpoint);
-    const std::filesystem::path checkpoint =
-        processes.size() == 1 ? named.string() : broadcast_text(processes, behind_link(named).string());
-    const auto read = [&](const DataOptions& data, const ModelOptions& sized) -> ScoredImages {
-        const ScopedTimeout timeout("reading the data set");
-        if (data.is_folder()) {
-            NamedImages found = load_images(command, sized, data, checkpoint, backend.exec().threads);
-            return {std::move(found.set), std::move(found.names), {}};
-        }
-        data.require_fitting(sized, checkpoint);
-        SplitImages images = open_split(command, data, processes.group());
-        std::vector<std::string> names = DatasetReader(data.data).read_names(data.split, images.N());
-        return {std::move(images), std::move(names), {}};
-    };
+    const std::filesystem::path checkpoint = common_checkpoint(named, processes);
     const auto open = [&](const DataOptions& data, const ModelOptions& sized) {
-        ScoredImages opened = read(data, sized);
-        require_equal_images(processes, data.data, opened.images);
-        return opened;
+        ScoredImages images =
+            read_images(command, data, sized, checkpoint, backend.exec().threads, processes.group());
+        require_equal_images(processes, data.data, images.images);
+        return images;
     };
     ScoredImages scored = open(options.data, options.model);
     if (processes.is_root() && !options.maps.heatmap.empty())

@@ -41,7 +41,9 @@ bool has_limit(const TrainingOptions& o) {
     return o.max_steps > 0 || o.epochs > 0 || o.max_minutes > 0;
 }
 
-void check(const TrainingOptions& o) {
+namespace {
+
+void check_ranges(const TrainingOptions& o) {
     const auto require = [](bool valid, const char* option, const auto& value, const char* range) {
         if (!valid) throw InputError(fmt::format("--{} {}: it must be {}", option, value, range));
     };
@@ -50,15 +52,6 @@ void check(const TrainingOptions& o) {
     require(up_to(o.lr_final, 1e30), "lr-final", o.lr_final, "between 0 and 1e30");
     require(o.warmup_steps >= 0 && o.warmup_steps <= index_t{1} << 48, "warmup-steps", o.warmup_steps,
             "between 0 and 2^48");
-    if (o.lr_schedule != LrSchedule::constant && !has_limit(o))
-        throw InputError(
-            fmt::format("--lr-schedule {} decays until the run ends: give --max-steps, --epochs or "
-                        "--max-minutes",
-                        to_string(o.lr_schedule)));
-    if (o.lr_schedule == LrSchedule::constant && o.lr_final > 0)
-        throw InputError(fmt::format(
-            "--lr-final {} needs --lr-schedule cosine or linear, which decay to it; found constant",
-            o.lr_final));
     require(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1, "in [0, 1)");
     require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2, "in [0, 1)");
     require(up_to(o.warmup_epochs, kMost), "warmup-epochs", o.warmup_epochs, "between 0 and 1e15");
@@ -70,14 +63,6 @@ void check(const TrainingOptions& o) {
     require(o.batch >= 1 && o.batch <= 1 << 24, "batch", o.batch, "between 1 and 2^24");
     require(o.micro_batch >= 0 && o.micro_batch <= o.batch, "micro-batch", o.micro_batch,
             "between 0 and the batch");
-    if (o.fused_update && o.clip_norm > 0)
-        throw InputError(
-            "--fused-update and --clip-norm exclude each other: the norm of the whole gradient is known only "
-            "after the first layers are updated");
-    if (o.fused_update && o.micro_batch > 0 && o.micro_batch < o.batch)
-        throw InputError(
-            "--fused-update and --micro-batch exclude each other: micro-batches accumulate gradients, whose "
-            "memory a fused update reuses");
     require(o.init_batch >= 0 && o.init_batch <= 1 << 24, "init-batch", o.init_batch, "between 0 and 2^24");
     require(up_to(o.epochs, kMost), "epochs", o.epochs, "between 0 and 1e15");
     require(o.max_steps >= 0 && o.max_steps <= index_t{1} << 48, "max-steps", o.max_steps,
@@ -100,10 +85,37 @@ void check(const TrainingOptions& o) {
             o.condition_jump, "0 or between 1 and 1e30");
     require(o.log_every >= 1, "log-every", o.log_every, "at least 1");
     require(o.keep >= 2, "keep", o.keep, "at least 2");
+}
+
+void check_combinations(const TrainingOptions& o) {
+    if (o.lr_schedule != LrSchedule::constant && !has_limit(o))
+        throw InputError(
+            fmt::format("--lr-schedule {} decays until the run ends: give --max-steps, --epochs or "
+                        "--max-minutes",
+                        to_string(o.lr_schedule)));
+    if (o.lr_schedule == LrSchedule::constant && o.lr_final > 0)
+        throw InputError(fmt::format(
+            "--lr-final {} needs --lr-schedule cosine or linear, which decay to it; found constant",
+            o.lr_final));
+    if (o.fused_update && o.clip_norm > 0)
+        throw InputError(
+            "--fused-update and --clip-norm exclude each other: the norm of the whole gradient is known only "
+            "after the first layers are updated");
+    if (o.fused_update && o.micro_batch > 0 && o.micro_batch < o.batch)
+        throw InputError(
+            "--fused-update and --micro-batch exclude each other: micro-batches accumulate gradients, whose "
+            "memory a fused update reuses");
     if (o.model.dequant_depth > 0 && o.dequant != Dequantization::variational)
         throw InputError(fmt::format(
             "--dequant-depth {} needs --dequant variational, whose noise it describes; found --dequant {}",
             o.model.dequant_depth, to_string(o.dequant)));
+}
+
+}  // namespace
+
+void check(const TrainingOptions& o) {
+    check_ranges(o);
+    check_combinations(o);
     parse_engines(o.engines, o.model.levels);
     parse_algorithms(o.algorithms);
 }
