@@ -1,5 +1,5 @@
-# Compiler flags. Warnings are errors only with GLOW_WARNINGS_AS_ERRORS (tools/test.sh, the presets for development):
-# other compilers than those of the developers have other warnings.
+# Compiler flags. Warnings are errors only with GLOW_WARNINGS_AS_ERRORS (tools/test.sh, presets debug and asan),
+# because a user's compiler may have warnings that the developers' compilers do not.
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)

@@ -114,8 +114,8 @@ void ImageFolder::require_all_classes() const {
     }
     if (!missing.empty())
         throw InputError(fmt::format(
-            "{}: a class may be missing, which would change the labels of the others: {}; restore or remove "
-            "it, or use --no-classes",
+            "{}: cannot read every class, and without one the labels of the others would change: {}; restore "
+            "or remove what cannot be read, or use --no-classes",
             folder_.string(), join_problems(missing)));
 }
 

@@ -18,13 +18,15 @@ int main() try {
     trainer.initialize(images);
     for (int step = 0; step < 20; ++step) {
         const double bits = trainer.step(images);
-        std::printf("step %d: %.3f bits/dim, gradient %.3f\n", step + 1, bits, trainer.last_step().grad_norm);
+        std::printf("step %d: %.3f bits/dim, gradient norm %.3f\n", step + 1, bits,
+                    trainer.last_step().grad_norm);
     }
     trainer.save("example.h5");
 
     glow::TrainedModel model("example.h5", {.averaged = false});
     std::printf("the first image: %.3f bits/dim, ", model.bits_per_dim(images)[0]);
-    std::printf("%.3f as a bound of 8 draws\n", model.bits_per_dim(images, {}, {.iw_samples = 8})[0]);
+    std::printf("%.3f with 8 importance-weighted draws\n",
+                model.bits_per_dim(images, {}, {.iw_samples = 8})[0]);
     glow::ImageProblems problems;
     model.sample(4, {.temperature = 0.7, .seed = 1}, &problems);
     std::printf("%zu of 4 samples are not finite\n", problems.not_finite.size());
@@ -33,7 +35,7 @@ int main() try {
                 glow::version().c_str());
     return exact ? 0 : 1;
 } catch (const glow::InvalidArgument& error) {
-    std::fprintf(stderr, "wrong arguments: %s\n", error.what());
+    std::fprintf(stderr, "invalid argument: %s\n", error.what());
     return 2;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

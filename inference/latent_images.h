@@ -1,7 +1,7 @@
 // Images to latents in host memory and back, and edits of latents there.
 //
-// A latent vector is one image's eps, D standard normal numbers in the order of latent_levels(): the deepest
-// level first.
+// A latent vector is one image's eps, D standard normal numbers in the order of glow::latent_levels():
+// deepest level first.
 #pragma once
 
 #include <functional>

@@ -21,7 +21,8 @@ struct LatentLevel {
     Shape shape;     // H, W, C of the latent
     index_t offset;  // position in flow.h for one image; multiply by N for N images
 };
-// Deepest level first, in storage order.
+// Deepest level first, as in flow.h. The public TrainedModel::latent_levels() and files of latents have the
+// reverse order.
 std::vector<LatentLevel> latent_levels(const ModelConfig& model);
 
 // Writes a file atomically, images in order: no file appears before commit().

@@ -36,7 +36,7 @@ void check_draws(const LikelihoodRequest& request) {
     constexpr index_t most = index_t{1} << 20;
     const index_t bounds = request.dequant_samples, draws = request.iw_samples;
     if (bounds < 1 || draws < 1 || bounds > most || draws > most / bounds)
-        throw InputError("dequant_samples and iw_samples: expected 1 .. 2^20 draws per image in all");
+        throw InputError("dequant_samples and iw_samples must be at least 1, and their product at most 2^20");
 }
 
 Noise noise_of(LoadedModel& model, const LikelihoodRequest& request) {

@@ -21,8 +21,8 @@ namespace glow {
 void require_fitting(const std::filesystem::path& data, const DatasetInfo& info, const std::string& split,
                      const std::filesystem::path& checkpoint, const ModelConfig& model);
 
-// Images of a size per pass: `batch`, or fewer if they are larger than the training images, so that memory
-// does not grow with the size. At least one.
+// Number of images of this size per pass: `batch`, or fewer (at least one) if they are larger than the
+// training images, so that memory does not grow with the size.
 index_t images_at_once(const ModelConfig& trained, const ImageSize& size, index_t batch);
 
 // A checkpoint's model, ready to run on images of one size.

@@ -41,8 +41,8 @@ struct CouplingImagesGradient {
     double dlogdet;  // of every image
     real* dh;        // [N*H*W, channels] dL/dy -> dL/dx in the b half
     Map* dtaps;      // [N*H*W, stride] = dL/d taps, rounded to Map, zeros in the padding
-    // sums[s * sums_stride + n] = image n's part of sum s = kind * outputs + c of kinds < output_sums(edge).
-    // The sums by tap are of dpre rounded to Map, as the weights' gradient takes it.
+    // sums[s * sums_stride + n]: image n's contribution to sum s = kind * outputs + c (kernels/taps.h). Sums
+    // per tap use dpre rounded to Map, as the weight gradient does.
     double* sums;
     index_t sums_stride;
 };

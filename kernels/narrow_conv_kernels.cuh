@@ -96,7 +96,7 @@ GLOW_HD inline unsigned relu_gradients(unsigned y, unsigned dy) {
 #endif
 }
 
-// Stores to global memory: two floats, and 8 bf16 values. In PTX, because the compiler divides a C++ store
+// Stores to global memory: two floats, and 8 bf16 values. In PTX, because the compiler splits a C++ store
 // of values that are not in adjacent registers.
 GLOW_DEVICE inline void store_global(float first, float second, float* to) {
 #if defined(__CUDA_ARCH__)

@@ -1,5 +1,5 @@
-// The taps of 3x3 convolutions: which of a pixel's lie in its image, and the sums over pixels from which the
-// last convolution of a coupling network gets the gradients of its other parameters.
+// Taps of 3x3 convolutions: which taps of a pixel lie inside its image, and the sums over pixels that give
+// the gradients of bias, logs and edge weights of a coupling network's last convolution.
 #pragma once
 
 #include "kernels/base.h"
@@ -17,8 +17,8 @@ GLOW_HD inline unsigned image_taps(Index H, Index W, Index sign, Index y, Index 
            ((first_column ? 0x049u : 0u) | 0x092u | (last_column ? 0x124u : 0u));
 }
 
-// The sums of an output: of dpre; of dout * out; and, with an edge channel, of dpre at pixels whose tap is
-// outside the image, for each of the nine taps. Arrays have all outputs of one sum, then those of the next.
+// Kinds of sums for each output channel: dpre; dout * out; and, with an edge channel, for each of the nine
+// taps, dpre at pixels whose tap lies outside the image. Arrays are [kind, output].
 enum OutputSum : int { kBiasSum, kLogsSum, kFirstEdgeSum };
 GLOW_HD constexpr int output_sums(bool edge) {
     return kFirstEdgeSum + (edge ? 9 : 0);

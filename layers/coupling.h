@@ -57,8 +57,8 @@ class Coupling : public Layer {
     std::unique_ptr<CouplingNetwork> network_;
 };
 
-// The networks of steps of flow (structs with a `coupling`) of equal shape, whose parameters are equally far
-// apart; for FoldedWeights.
+// Describes the coupling networks of a level's steps for FoldedWeights. The steps (structs with a member
+// `coupling`) have equal shapes, and their parameters a constant stride.
 template <class Step>
 FoldedLevel networks_of(const std::vector<std::unique_ptr<Step>>& steps) {
     const auto offset = [&](std::size_t k) {

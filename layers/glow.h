@@ -54,7 +54,7 @@ class GradientHook {
     virtual void complete(const ParameterBlock& block) = 0;
 };
 
-// Sees the flow after the dequantizer, if there is one, and after every layer of forward. layer:
+// Called by forward() with the flow after the dequantizer, if there is one, and after every layer. layer:
 // "dequantizer", "level0/step1/mixing" (with its actnorm), "level0/step1/coupling", "level0/split" or
 // "prior/top".
 class LayerObserver {
@@ -140,7 +140,7 @@ class Glow {
         transform(context, flow, saved);
         add_logdets(context, flow);
     }
-    // The same, observed: flow.logdet is complete after every layer, also on a GPU.
+    // The same, calling the observer after every layer. flow.logdet is then up to date, on a GPU too.
     void forward(const Context& context, Flow& flow, LayerObserver& observer);
     // The layers that an observer sees, in their order.
     std::vector<std::string> observed_layers() const;

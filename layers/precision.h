@@ -1,4 +1,4 @@
-// What the precision of the networks requires of a device, and how it rounds.
+// Network precision: whether a device supports it, and the reconstruction error that it explains.
 #pragma once
 
 #include "layers/config.h"

@@ -24,9 +24,10 @@ struct ThreadCount {
 // "2", "2 (asked for 4; OMP_THREAD_LIMIT=2)" or "1 (of 8 processors; CPU quota)".
 std::string describe(const ThreadCount& count);
 
-// Number of threads for a backend. requested = 0: the processors in this process's affinity mask, limited by
-// its cgroups' CPU quotas, divided by `local_size` processes on this host. mask_share: processor_share(), or
-// 0 if unknown. Starts the threads, to make sure that the system allows them.
+// Number of threads for a backend. requested = 0: the smallest of the machine's processors and its cgroups'
+// CPU quotas, both divided by the `local_size` processes on this host, and of the affinity mask and
+// mask_share: processor_share(), or 0 if unknown. Starts the threads, to make sure that the system allows
+// them.
 ThreadCount decide_threads(int requested, int local_size = 1, int mask_share = 0);
 // The same for plans: `requested` may be meant for another machine, and no thread starts.
 ThreadCount planned_threads(int requested, int local_size = 1, int mask_share = 0);

@@ -30,8 +30,8 @@ void check_channels(const std::string& folder, const ModelConfig& model) {
 void check_classes(const std::string& folder, const ImageFolder& source, const ModelConfig& model) {
     if (const index_t found = std::ssize(source.classes()); found != model.n_classes)
         throw InputError(fmt::format(
-            "{}: the model is conditional on {} classes: expected all photographs in as many folders, "
-            "whose names in alphabetical order are the classes, found {}",
+            "{0}: the model has {1} classes: expected all photographs in {1} subfolders, one per class in "
+            "alphabetical order, found {2}",
             folder, model.n_classes,
             found == 0 ? "fewer than two, or photographs outside of them" : counted(found, "folder")));
 }

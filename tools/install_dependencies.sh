@@ -248,7 +248,7 @@ done
 if [ ${#unknown[@]} != 0 ]; then
     say "install_dependencies: apt knows no package$(first_choices "${unknown[@]}") (no network, or a distribution without it?)"
     if grep -qx 'ID=ubuntu' /etc/os-release 2>/dev/null; then
-        say "install_dependencies: Ubuntu has most of these in its component universe. To enable it: sudo add-apt-repository universe"
+        say "install_dependencies: most of these are in Ubuntu's universe component. To enable it: sudo add-apt-repository universe"
     fi
     exit 2
 fi

@@ -17,8 +17,8 @@ Installs missing dependencies (tools/install_dependencies.sh --with-tests), then
   --quick   the release stage only
   --help    this text
 
-CMAKE_BUILD_PARALLEL_LEVEL limits the compilers that run at once, CTEST_PARALLEL_LEVEL the tests (defaults: one per
-processor, and one test more, because tests also wait).
+CMAKE_BUILD_PARALLEL_LEVEL limits the number of parallel compilers (default: one per processor), CTEST_PARALLEL_LEVEL
+that of parallel tests (default: one more than processors, because tests also wait).
 Uses ccache if it is installed.
 TEXT
 }
@@ -65,7 +65,7 @@ skipped() {
 stage "dependencies" tools/install_dependencies.sh --with-tests
 
 configure=(cmake)
-strict=-DGLOW_WARNINGS_AS_ERRORS=ON  # off by default, for other compilers
+strict=-DGLOW_WARNINGS_AS_ERRORS=ON  # off by default: other compilers have other warnings
 export CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-$(($(nproc) + 1))}
 test_options=(--output-on-failure --no-tests=error)
 
@@ -78,7 +78,7 @@ if [ $quick = no ]; then
     stage "asan: configure" "${configure[@]}" --preset asan $strict
     stage "asan: build" cmake --build --preset asan --target tests_sanitize
     # Where the kernel randomizes 32 bits of addresses (vm.mmap_rnd_bits, Linux 6.5), programs sanitized by g++ 11 or
-    # 12 die at random when they start. Containers may forbid to turn that off.
+    # 12 die at random when they start. Containers may not allow turning it off.
     no_randomization=()
     if setarch "$(uname -m)" -R true 2>/dev/null; then no_randomization=(setarch "$(uname -m)" -R); fi
     stage "asan: tests" "${no_randomization[@]}" ctest --preset asan "${test_options[@]}" -L sanitize

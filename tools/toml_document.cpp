@@ -8,8 +8,8 @@
 namespace glow {
 namespace {
 
-// The libraries call themselves for nested values and keys with dots, also when they free them, and overflow
-// the stack. Brackets and dots in strings and comments count too, so that this needs no parsing.
+// The libraries parse and free nested values and dotted keys recursively, so deep nesting overflows the
+// stack. Brackets and dots in strings and comments count too, so that the check needs no parsing.
 constexpr int kMaxBrackets = 200;
 constexpr int kMaxDots = 2000;
 constexpr std::size_t kMaxParsedAgain = 1 << 20;  // bytes
@@ -28,8 +28,8 @@ void check_characters(std::string_view text) {
     }
 }
 
-// The first line of the wrong statement, whatever line the library reports: the longest part that is right
-// ends before it.
+// The line on which the invalid statement begins, whatever line the library reports: the last one such that
+// the text before it is valid.
 std::size_t line_of_statement(const std::string& text, std::size_t reported) {
     const auto lines = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
     const std::size_t last = std::clamp<std::size_t>(reported, 1, lines);

@@ -1,5 +1,5 @@
-// What Glow needs of a TOML library, so that it works with each of two: toml_plusplus.cpp uses toml++,
-// toml11.cpp toml11. No distribution release before 2023 has toml++.
+// Interface to a TOML library, implemented by toml_plusplus.cpp (toml++) and toml11.cpp (toml11), because no
+// distribution released before 2023 has toml++.
 #pragma once
 
 #include <string>

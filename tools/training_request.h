@@ -36,8 +36,8 @@ void add_training_request(CommandLine& command, const std::shared_ptr<TrainingRe
 // the options are checked.
 void complete_request(const CommandLine& command, TrainingRequest& request);
 
-// Prints the notes of a complete request by its info and warn, except that another folder may be meant: by
-// report_mistaken.
+// Reports the notes of a complete request through its info and warn. The note that --out may be a mistake for
+// another folder goes to report_mistaken.
 void print_notes(const TrainingRequest& request,
                  const std::function<void(const std::string&)>& report_mistaken);
 

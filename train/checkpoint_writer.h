@@ -1,4 +1,4 @@
-// Writes the folder of a run: its lock, config.toml, checkpoints and the links to them.
+// Locks a run's folder and writes its config.toml, checkpoints and the links to them.
 #pragma once
 
 #include <filesystem>
@@ -30,9 +30,9 @@ class CheckpointWriter {
     CheckpointWriter(const RunRequest& request, const RunFolder& folder)
         : request_(request), folder_(folder) {}
 
-    // One process at a time uses the folder. Locks it again if it was replaced.
+    // Locks the folder against other processes, or again if it was replaced since.
     void lock_folder();
-    // The lock on the folder, which its logs check. Changes when the folder is locked again.
+    // The current lock, which the logs check; locking again replaces it.
     const std::unique_ptr<FileLock>& lock() const { return lock_; }
     // Makes the folder if there is none. config: the text of config.toml.
     void open_folder(const std::string& config);

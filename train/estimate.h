@@ -25,7 +25,7 @@ struct Estimate {
     // to measure both.
     std::optional<StoreEstimate> store;
 };
-// From the first steps of the run on its data. Writes no files.
+// Runs and times the first steps on the run's data. Writes no files.
 Estimate estimate_run(const RunRequest& request);
 
 }  // namespace glow

@@ -51,7 +51,7 @@ template <class T>
 PixelArray checked_array(const ModelConfig& model, ArrayView<T> images, ArrayView<std::int32_t> labels) {
     const auto D = static_cast<std::size_t>(model.dimensions());
     if (images.empty() || images.size() % D != 0)
-        throw InputError(fmt::format("{} pixel values are not a whole number of {}x{}x{} images",
+        throw InputError(fmt::format("got {} pixel values, expected a multiple of {}x{}x{} (one image)",
                                      images.size(), model.image_height, model.image_width, model.channels));
     const auto N = static_cast<index_t>(images.size() / D);
     check_labels(model, N, labels.data(), labels.size());
@@ -218,10 +218,13 @@ struct TrainedModel::State {
 
     std::vector<std::uint8_t> sample(index_t N, const SampleOptions& options, ImageProblems* problems) {
         if (N < 1 || !(options.temperature >= 0 && options.temperature <= 100))
-            throw InputError("sample: expected one sample or more and a temperature between 0 and 100");
+            throw InputError(
+                fmt::format("sample: N must be at least 1 and temperature between 0 and 100, "
+                            "got N {} and temperature {}",
+                            N, options.temperature));
         check_labels(config(), N, options.labels);
         if (N > (index_t{1} << 52) / config().dimensions())
-            throw InputError(fmt::format("sample: {} samples are more than any memory holds", N));
+            throw InputError(fmt::format("sample: {} samples do not fit in any memory", N));
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * config().dimensions()));
         std::vector<double> largest(static_cast<std::size_t>(N));
         glow::sample(
@@ -253,7 +256,8 @@ struct TrainedModel::State {
         const index_t D = config().dimensions(), N = static_cast<index_t>(latents.size()) / D;
         if (N < 1 || N * D != static_cast<index_t>(latents.size()))
             throw InputError(
-                fmt::format("{} numbers are not a whole number of latents of size {}", latents.size(), D));
+                fmt::format("decode: got {} values, expected a multiple of {} (the latents of one image)",
+                            latents.size(), D));
         check_labels(config(), N, labels.data(), labels.size());
         const std::vector<LevelLatents> places = levels();
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));

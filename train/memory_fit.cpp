@@ -48,7 +48,7 @@ std::size_t fallback_bytes(const MemoryPlan& plan) {
 
 MemoryLimit gpu_memory_limit() {
     const std::size_t all = device_bytes();
-    return {all - std::min(all, kGpuLibraryBytes), "besides CUDA's own memory the GPU has"};
+    return {all - std::min(all, kGpuLibraryBytes), "not counting CUDA's own memory, the GPU has"};
 }
 
 std::string memory_problem(const std::string& needed, const MemoryLimit& limit) {

@@ -16,8 +16,8 @@ namespace glow {
 // GPU, shared by the processes that use it.
 index_t default_act_budget(Device device, const ProcessGroup& group);
 
-// Sets one size that the options leave open. With max_memory: micro_batch, to that of the resumed run
-// (nullptr: a new run). Without it, for policy `auto`: act_budget, to that of the resumed run or else to
+// Sets a size that the options leave open. With max_memory: micro_batch, from the resumed run (nullptr: a new
+// run). Without max_memory and with policy `auto`: act_budget, from the resumed run or
 // default_act_budget().
 void reuse_recorded_sizes(TrainingOptions& options, const TrainingOptions* resumed, Device device,
                           const ProcessGroup& group);
@@ -28,7 +28,7 @@ std::size_t fallback_bytes(const MemoryPlan& plan);
 // Memory for the arenas of a run on the GPU; 0 bytes without one.
 MemoryLimit gpu_memory_limit();
 
-// Why a run cannot have what it needs ("3 GiB for 2 processes"), and what to do.
+// Error message: the run needs more memory than `limit`. needed: for example "3 GiB for 2 processes".
 std::string memory_problem(const std::string& needed, const MemoryLimit& limit);
 // Why `processes` processes of a host cannot have `each` bytes of arenas; empty if they can. more: additional
 // address space of each. Memory is committed only when touched, so an oversized run would be killed hours

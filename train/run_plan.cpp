@@ -52,8 +52,10 @@ void find_limit(Device device, int threads, const MemoryLimit& own, PlannedRun& 
     result.limit = host_memory_limit();
     if (own.bytes < result.limit.bytes / sharing) {
         const std::size_t left = own.bytes - std::min(own.bytes, more + kLibraryBytes);
-        result.limit = {left * sharing, own.source + " for its arenas, and all of this host together"};
-        if (sharing == 1) result.limit.source = own.source + " for its arenas";
+        result.limit = {left * sharing,
+                        fmt::format("{} {} for its arenas; together the processes of this host have",
+                                    own.source, format_bytes(left))};
+        if (sharing == 1) result.limit.source = own.source + ", for its arenas,";
     }
 }
 

@@ -16,7 +16,7 @@ struct TrainingHistory;
 
 // A loss, gradient or weight that is not finite, a singular W, a jump of the loss or of a condition number,
 // or drift with every state saved. The weights may be the cause: continue only from an earlier checkpoint.
-// All processes throw the same.
+// Trainer::step() throws the same on all processes.
 struct StepFailure : Error {
     // `found` must have kind, layer, tensor and statistics; the message is added.
     StepFailure(const std::string& message, nlohmann::ordered_json found);

@@ -89,10 +89,10 @@ struct NoiseOptions {
     /// score a data set in parts, pass the index that each part begins with. If the parts are multiples of
     /// LoadOptions::batch images, the results are those of one call, bit for bit; otherwise up to rounding.
     std::int64_t first_image = 0;
-    /// S: draws of noise u per importance-weighted bound log((1/S) sum_s p(x + u_s)), which is tighter for
-    /// more. `iw_samples * dequant_samples`: 1 .. 2^20.
+    /// S: number of noise draws u_s in the importance-weighted bound log((1/S) sum_s p(x + u_s)). More draws
+    /// give a tighter bound. `iw_samples * dequant_samples` must be in 1 .. 2^20.
     std::int64_t iw_samples = 1;
-    std::int64_t dequant_samples = 1;  ///< bounds, each of its own draws, to average in bits/dim
+    std::int64_t dequant_samples = 1;  ///< number of such bounds to average, each with its own draws
 };
 
 /// How to draw samples.
@@ -117,7 +117,7 @@ struct InputGradient {
     std::vector<float> gradient;  ///< `[N, H, W, C]`: d log_prob[n] / d image n, in nats per gray level
 };
 
-/// The latents of a level, `[height, width, channels]`, in those of an image.
+/// Where one level's latents, `[height, width, channels]`, are in the latents of an image.
 struct LevelLatents {
     std::int64_t offset = 0;    ///< position of the first value
     std::int64_t height = 0;    ///< rows
@@ -166,7 +166,7 @@ class TrainedModel {
     /// and an equal share of the terms common to all positions. An image's map sums to its log_prob().
     /// @param images `[N, H, W, C]`
     /// @param labels as in log_prob()
-    /// @param noise as in log_prob(), but of one draw
+    /// @param noise as in log_prob(), but iw_samples and dequant_samples must be 1
     /// @return `[N, H / 2^levels, W / 2^levels]` nats
     std::vector<double> log_density_map(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {},
                                         const NoiseOptions& noise = {});
@@ -175,7 +175,7 @@ class TrainedModel {
     /// score-based methods. Adds the same noise to the images as log_prob(). Memory does not grow with depth.
     /// @param images `[N, H, W, C]`
     /// @param labels as in log_prob()
-    /// @param noise as in log_prob(), but of one draw
+    /// @param noise as in log_prob(), but iw_samples and dequant_samples must be 1
     InputGradient input_gradient(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {},
                                  const NoiseOptions& noise = {});
     /// The same without noise, at points between gray levels.
@@ -192,8 +192,8 @@ class TrainedModel {
     std::vector<std::uint8_t> sample(std::int64_t N, const SampleOptions& options = {},
                                      ImageProblems* problems = nullptr);
 
-    /// Where the latents of each level are in the latents of an image, level 0 first: that of the finest
-    /// detail. They are the arrays of encode() in Python and of files of latents, one after another.
+    /// Position and shape of each level in the latents of an image. Level 0, the finest detail, comes first.
+    /// These are the arrays of encode() in Python and of files of latents, concatenated.
     std::vector<LevelLatents> latent_levels() const;
     /// Images to latents, which are standard normal under the model. Pixels stand for the centers of their
     /// bins, without noise.
@@ -201,8 +201,8 @@ class TrainedModel {
     /// @param labels as in log_prob()
     /// @return `[N, dimensions]`, by level as latent_levels() says
     std::vector<double> encode(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {});
-    /// Latents to images. `decode(encode(images))` is `images` if `n_bits` is 8; with fewer bits, images get
-    /// the gray levels of the model.
+    /// Latents to images. `decode(encode(images))` equals `images` if `n_bits` is 8; with fewer bits, pixels
+    /// are rounded to the model's gray levels.
     /// @param latents `[N, dimensions]`, as encode() returns them
     /// @param labels as in log_prob()
     /// @param problems if not null, set to the indices of images that are not valid
@@ -232,7 +232,7 @@ struct TrainOptions {
     int threads = 0;                 ///< as in LoadOptions
 };
 
-/// What a training step reports besides its bits/dim.
+/// Results of a training step.
 struct StepInfo {
     double bits_per_dim = 0;  ///< mean over the batch, before the update
     double grad_norm = 0;     ///< L2 norm of the gradient of the mean bits/dim with respect to all weights

@@ -85,7 +85,7 @@ def wants_gradient(x: Any) -> bool:
 
 
 def differentiable(x: Any, values_and_gradient: Callable[[], tuple[Any, Any]]) -> Any:
-    """The first of the function's tensors [N], a function of the tensor x [N, ...] whose gradient is the second."""
+    """Calls values_and_gradient() and returns its values [N], with its gradient as their derivative with respect to x."""
     return _torch_function().apply(x, values_and_gradient)
 
 

@@ -56,7 +56,7 @@ class Training(Iterator[dict[str, Any]]):
         """The run's folder, an absolute path."""
         self._result: dict[str, Any] | None = None
         self._rows: collections.deque[dict[str, Any]] = collections.deque()  # received, but not read
-        self._failure: Exception | None = None  # that ended the run, until it is raised
+        self._failure: Exception | None = None  # error that ended the run; None once raised
         self._receiving = threading.RLock()
         self._process = os.getpid()
         self._training = _extension.Training(arguments)
@@ -95,8 +95,7 @@ class Training(Iterator[dict[str, Any]]):
         """None during the run, then a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`,
         `checkpoint` and, with a validation set, `valid_bpd_ema` and `valid_bpd_raw`.
 
-        Rows that were not read yet can still be read. If the run failed, and neither the iterator nor stop() has raised its
-        error, this raises it.
+        Unread rows remain available. If the run failed, raises its error unless the iterator or stop() already did.
         """
         if self._result is None:
             self._receive(0)
@@ -116,8 +115,8 @@ class Training(Iterator[dict[str, Any]]):
         return self._result
 
     def _receive(self, seconds: float) -> None:
-        """Takes all events of the run. If there is none, waits up to so many seconds for one."""
-        # In a child process of fork(), where next() raises, another thread may have left the lock closed.
+        """Receives all pending events of the run. If there are none, waits at most `seconds` for one."""
+        # In a child of fork(), next() raises, and the lock may be held by a thread that does not exist there.
         with self._receiving if os.getpid() == self._process else contextlib.nullcontext():
             try:
                 event = self._training.next(seconds)

@@ -121,7 +121,7 @@ TEST_F(UserData, FoldersAreClassesOfConditionalModel) {
     ASSERT_EQ(encoded.code, 0) << encoded.err;
     ASSERT_EQ(latent({"decode", "--checkpoint", "run", "--latents", "z.h5", "-o", "back.h5"}).code, 0);
 
-    expect_error(eval({"--checkpoint", "run", "--data", "sets/ants"}), 2, "conditional on 3 classes");
+    expect_error(eval({"--checkpoint", "run", "--data", "sets/ants"}), 2, "the model has 3 classes");
     std::filesystem::rename(folder / "sets/bees", folder / "bees");
     expect_error(eval({"--checkpoint", "run", "--data", "sets"}), 2, "found 2 folders");
     const Outcome interpolated = latent({"interpolate", "--checkpoint", "run", "--files", "sets/ants",
