@@ -168,7 +168,8 @@ void Session::open_folder() {
         const index_t before = resumed_->processes_per_host(), now = processes.group().local_size;
         if (before > 0 && before != now)
             request.info(fmt::format(
-                "the run had {} process{} on this host and now has {}; threads and --act-budget are chosen again unless you set them",
+                "the run had {} process{} on this host and now has {}; threads and --act-budget are chosen "
+                "again unless you set them",
                 before, before == 1 ? "" : "es", now));
         if (found.threads == 0) found.threads = resumed_->options_for(processes.group()).threads;
     }

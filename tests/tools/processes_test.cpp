@@ -353,7 +353,7 @@ TEST_F(Processes, ResumeWithAnotherNumberChoosesThreadsAgain) {
     };
     run(2, 1, {"--data", "d.h5", "--levels", "2", "--depth", "2", "--width", "8", "--batch", "10"});
     const std::string line =
-        "the run had 2 processes on this host and now has 1: threads and --act-budget are";
+        "the run had 2 processes on this host and now has 1; threads and --act-budget are";
     EXPECT_EQ(run(2, 2, {"--resume"}).find("the run had"), std::string::npos);
     EXPECT_NE(run(1, 3, {"--resume"}).find(line), std::string::npos);
 }
