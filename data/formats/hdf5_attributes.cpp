@@ -37,8 +37,8 @@ void set_attribute(hid_t file, const std::filesystem::path& shown, const std::st
     const Handle owner = open_object(file, shown, object);
     if (H5Aexists(owner, name.c_str()) > 0) H5Adelete(owner, name.c_str());
     const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
-    const Handle attribute(H5Acreate2(owner, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-    if (attribute.bad() || H5Awrite(attribute, type, value) < 0)
+    Handle attribute(H5Acreate2(owner, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    if (attribute.bad() || H5Awrite(attribute, type, value) < 0 || !attribute.close())
         bad_write(shown, fmt::format("attribute {} of {}", name, object));
 }
 

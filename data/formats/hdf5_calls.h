@@ -30,6 +30,10 @@ class Handle {
     Handle& operator=(const Handle&) = delete;
     Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
 
+    // Returns false if HDF5 reports an error. HDF5 may write an array's elements only now: whoever writes must
+    // call this, as the destructor cannot report that they were lost.
+    [[nodiscard]] bool close() { return id_ < 0 || close_(std::exchange(id_, -1)) >= 0; }
+
     operator hid_t() const { return id_; }
     bool bad() const { return id_ < 0; }
 

@@ -256,12 +256,12 @@ void Hdf5File::write(const std::string& name, const std::vector<index_t>& shape,
     const Handle space(H5Screate_simple(static_cast<int>(shape.size()), sizes_of(shape).data(), nullptr),
                        H5Sclose);
     const Handle create = array_creation(), parents = parents_made();
-    const Handle array(H5Dcreate2(id_, name.c_str(), native<T>(), space, parents, create, H5P_DEFAULT),
-                       H5Dclose);
+    Handle array(H5Dcreate2(id_, name.c_str(), native<T>(), space, parents, create, H5P_DEFAULT), H5Dclose);
     if (array.bad()) bad_write(shown_, name);
     if (H5Sget_simple_extent_npoints(space) > 0 &&
         H5Dwrite(array, native<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
         bad_write(shown_, name);
+    if (!array.close()) bad_write(shown_, name);
 }
 
 template <class T>
@@ -279,23 +279,23 @@ void Hdf5File::create_growing(const std::string& name, const std::vector<index_t
     const Handle space(H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), most.data()), H5Sclose);
     const Handle create = array_creation(), parents = parents_made();
     H5Pset_chunk(create, static_cast<int>(chunk.size()), chunk.data());
-    const Handle array(H5Dcreate2(id_, name.c_str(), native<T>(), space, parents, create, H5P_DEFAULT),
-                       H5Dclose);
-    if (array.bad()) bad_write(shown_, name);
+    Handle array(H5Dcreate2(id_, name.c_str(), native<T>(), space, parents, create, H5P_DEFAULT), H5Dclose);
+    if (array.bad() || !array.close()) bad_write(shown_, name);
 }
 
 template <class T>
 void Hdf5File::append(const std::string& name, index_t rows, const T* values) {
     const Lock lock(library());
     if (rows == 0) return;
-    const OpenArray array = open_array_of<T>(id_, shown_, bytes_, name);
+    OpenArray array = open_array_of<T>(id_, shown_, bytes_, name);
     std::vector<index_t> shape = array.info.shape;
     const index_t first = shape.at(0);
     shape[0] += rows;
     if (H5Dset_extent(array.array, sizes_of(shape).data()) < 0) bad_write(shown_, name);
     const Handle file_space(H5Dget_space(array.array), H5Sclose), memory_space = rows_space(shape, rows);
     select_rows(file_space, shape, first, rows);
-    if (H5Dwrite(array.array, native<T>(), memory_space, file_space, H5P_DEFAULT, values) < 0)
+    if (H5Dwrite(array.array, native<T>(), memory_space, file_space, H5P_DEFAULT, values) < 0 ||
+        !array.array.close())
         bad_write(shown_, name);
 }
 

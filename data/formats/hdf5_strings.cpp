@@ -41,10 +41,11 @@ void Hdf5File::write_strings(const std::string& name, const std::vector<std::str
     const hsize_t count = strings.size();
     const Handle space(H5Screate_simple(1, &count, nullptr), H5Sclose);
     const Handle create = array_creation(), parents = parents_made();
-    const Handle array(H5Dcreate2(id_, name.c_str(), type, space, parents, create, H5P_DEFAULT), H5Dclose);
+    Handle array(H5Dcreate2(id_, name.c_str(), type, space, parents, create, H5P_DEFAULT), H5Dclose);
     if (array.bad()) bad_write(shown_, name);
     if (count > 0 && H5Dwrite(array, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()) < 0)
         bad_write(shown_, name);
+    if (!array.close()) bad_write(shown_, name);
 }
 
 std::vector<std::string> Hdf5File::read_strings(const std::string& name) const {

@@ -663,5 +663,44 @@ TEST(Hdf5File, FullDiskLeavesNoFile) {
     EXPECT_TRUE(folder.names().empty());
 }
 
+// A disk may be full for a moment only. HDF5 writes small arrays when they are closed; if that failed
+// unnoticed, a file that looks complete would hold zeros.
+TEST(Hdf5File, ShortlyFullDiskLosesNothingSilently) {
+    const TemporaryFolder folder;
+    const std::vector<float> weights(500, 0.5f);
+    const std::vector<std::uint8_t> rows(3000, 7);
+    const std::vector<std::string> names(100, "a name of some length");
+    int failed = 0, complete = 0;
+    for (rlim_t bytes = 0; bytes < 120000; bytes += 1000) {
+        const std::filesystem::path path = folder / "a.h5";
+        try {
+            Hdf5File file = Hdf5File::create(path);
+            {
+                const FullDisk full(bytes);
+                for (int n = 0; n < 5; ++n)
+                    file.write<float>(fmt::format("/params/w{}", n), {500}, weights.data());
+                file.create_growing<std::uint8_t>("/x", {30});
+                file.append<std::uint8_t>("/x", 100, rows.data());
+                file.write_strings("/names", names);
+                file.set_string("/", "config", std::string(3000, 'c'));
+            }
+            file.close();
+            ++complete;
+        } catch (const Error& error) {
+            EXPECT_NE(std::string(error.what()).find("a.h5"), std::string::npos) << error.what();
+            ++failed;
+            continue;
+        }
+        const Hdf5File file = Hdf5File::open(path);
+        for (int n = 0; n < 5; ++n)
+            EXPECT_EQ(file.read<float>(fmt::format("/params/w{}", n), {500}), weights) << bytes;
+        EXPECT_EQ(file.read<std::uint8_t>("/x", {100, 30}), rows) << bytes;
+        EXPECT_EQ(file.read_strings("/names"), names) << bytes;
+        EXPECT_EQ(file.string_attribute("/", "config"), std::string(3000, 'c')) << bytes;
+    }
+    EXPECT_GT(failed, 0);
+    EXPECT_GT(complete, 0);
+}
+
 }  // namespace
 }  // namespace glow
