@@ -66,7 +66,7 @@ void evaluate_split(const RunnableModel& model, const SplitImages& images, const
     for (index_t first = part.first; first < end; first += at_once) {
         const index_t count = std::min(at_once, end - first);
         std::iota(order.begin(), order.begin() + count, first);
-        for (index_t n = 0; n < count; ++n) numbers[n] = static_cast<std::uint64_t>(order[n]) | draw << 40;
+        for (index_t n = 0; n < count; ++n) numbers[n] = noise_item(order[n], draw);
         {
             const ScopedTimeout timeout("reading images");
             images.gather(order.data(), count, pixels.data());

@@ -15,6 +15,10 @@ namespace glow {
 // noise.item.
 Dequantization dequantization_of(const ModelConfig& model);
 Noise evaluation_noise(const ModelConfig& model, std::uint64_t seed);
+// The item of a draw of noise for an image: image + 2^40 draw.
+constexpr std::uint64_t noise_item(index_t image, std::uint64_t draw) {
+    return static_cast<std::uint64_t>(image) | draw << 40;
+}
 
 // Results of evaluate(), [N] each; nullptr: not needed.
 struct EvaluationOutputs {
@@ -30,7 +34,7 @@ struct EvaluationOutputs {
 void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise,
               const EvaluationOutputs& scores);
 // Evaluates the images `part` of a split, as many at a time as the buffers hold; the results of image i go to
-// element i of the arrays. Draw d of image i uses the noise of item i + 2^40 d. progress: images done.
+// element i of the arrays. Draw d of image i uses the noise of item noise_item(i, d). progress: images done.
 void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& part,
                     const Noise& noise, std::uint64_t draw, const EvaluationOutputs& scores,
                     const std::function<void(index_t done)>& progress = nullptr);

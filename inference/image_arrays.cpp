@@ -71,8 +71,7 @@ Flow load_flow(const RunnableModel& model, const PixelArray& images, index_t fir
     const std::int32_t* const labels = images.labels != nullptr ? images.labels + first : nullptr;
     Flow flow = model.buffers.flow(count, model.buffers.labels_to_device(context.exec, count, labels));
     std::vector<std::uint64_t> numbers(static_cast<std::size_t>(count));
-    for (index_t n = 0; n < count; ++n)
-        numbers[n] = static_cast<std::uint64_t>(images.number + first + n) | draw << 40;
+    for (index_t n = 0; n < count; ++n) numbers[n] = noise_item(images.number + first + n, draw);
     std::visit(
         [&](const auto* values) {
             if constexpr (std::is_same_v<decltype(values), const std::uint8_t*>)
@@ -158,10 +157,7 @@ SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vec
             upload(exec, count * part.shape.size(), levels[part.level] + first * part.shape.size(),
                    flow.h + count * part.offset);
         model.glow.decode(model.context, flow);
-        std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + first * D;
-        quantize(exec, count * D, config.n_bits, flow.h, out);
-        download(exec, count * D, out, pixels + first * D);
-        largest_of_images(model.context, D, flow, largest + first);
+        download_images(model, flow, pixels + first * D, largest + first);
     });
     cross_out_not_finite(config, N, largest, pixels);
     SampleHealth health;

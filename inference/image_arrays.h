@@ -32,7 +32,7 @@ void check_labels(const ModelConfig& model, index_t N, const std::int32_t* label
 void check_labels(const ModelConfig& model, index_t N, const std::vector<std::int32_t>& labels);
 
 // The state of images first .. first + count - 1 in the model's buffers, ready for forward. Draw d of byte
-// image n has the noise of item number + n + 2^40 d.
+// image n has the noise of noise_item(number + n, d).
 Flow load_flow(const RunnableModel& model, const PixelArray& images, index_t first, index_t count,
                const Noise& noise, std::uint64_t draw = 0);
 // The same in a counting context, for a full pass. Images of bytes need the most memory.

@@ -29,15 +29,11 @@ void encode_images(LoadedModel& model, index_t N, const std::uint8_t* pixels, co
 void decode_images(LoadedModel& model, const Flow& latents, std::uint8_t* pixels, double* largest) {
     const ModelConfig& config = model.glow().config();
     const Exec& exec = model.context().exec;
-    const index_t values = latents.N * config.dimensions();
     const FlowBuffers& buffers = model.buffers();
     Flow flow = buffers.flow(latents.N, buffers.labels_to_device(exec, latents.N, latents.labels));
-    upload(exec, values, latents.h, flow.h);
+    upload(exec, latents.N * config.dimensions(), latents.h, flow.h);
     model.glow().decode(model.context(), flow);
-    std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels;
-    quantize(exec, values, config.n_bits, flow.h, out);
-    download(exec, values, out, pixels);
-    if (largest != nullptr) largest_of_images(model.context(), config.dimensions(), flow, largest);
+    download_images(model.runnable(), flow, pixels, largest);
 }
 
 std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set) {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "inference/evaluate.h"
 #include "kernels/error.h"
@@ -30,6 +31,34 @@ class LogMeanExp {
     index_t count_ = 0;
 };
 
+// Averages the bounds of N images over draws that arrive one after another, in bits/dim.
+class BoundAverager {
+  public:
+    BoundAverager(const ModelConfig& config, const LikelihoodRequest& request, std::size_t N)
+        : config_(config), request_(request), terms_(N), bits_(N, 0.0) {}
+
+    index_t draws() const { return request_.dequant_samples * request_.iw_samples; }
+    // log_density(i): of image i with the next draw of noise.
+    template <class LogDensity>
+    void add_draw(LogDensity log_density) {
+        const bool completes_bound = ++added_ % request_.iw_samples == 0;
+        for (std::size_t i = 0; i < bits_.size(); ++i) {
+            terms_[i].add(log_density(i));
+            if (!completes_bound) continue;
+            bits_[i] += config_.bits_per_dim(terms_[i].value()) / static_cast<double>(request_.dequant_samples);
+            terms_[i] = {};
+        }
+    }
+    std::vector<double> bits_per_dim() && { return std::move(bits_); }
+
+  private:
+    const ModelConfig& config_;
+    const LikelihoodRequest& request_;
+    std::vector<LogMeanExp> terms_;  // of the current bound
+    std::vector<double> bits_;
+    index_t added_ = 0;
+};
+
 }  // namespace
 
 void check_draws(const LikelihoodRequest& request) {
@@ -51,24 +80,22 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
     const ModelConfig& config = model.glow().config();
     const bool classifies = model.glow().has_classifier();
     const auto N = static_cast<std::size_t>(images.N());
-    const index_t draws = request.dequant_samples * request.iw_samples;
+    BoundAverager bounds(config, request, N);
+    const index_t draws = bounds.draws();
     const Noise noise = noise_of(model, request);
     const bool variational = noise.kind == Dequantization::variational;
     Likelihoods result;
-    result.bits_per_dim.assign(N, 0.0);
     if (classifies) {
         result.bits_y.assign(N, 0.0);
         result.error_y.assign(N, 0.0);
     }
     std::vector<double> logdet(N), prior(N), bits_y(N), error_y(N), minus_log_q(N);
-    std::vector<LogMeanExp> bounds;
     Communicator& processes = model.context().communicator;
     const Slice mine = processes.slice(images.N());
     const auto gather = [&](std::vector<double>& values) {
         processes.all_gather_slices(images.N(), sizeof(double), values.data());
     };
     for (index_t draw = 0; draw < draws; ++draw) {
-        if (draw % request.iw_samples == 0) bounds.assign(N, {});
         evaluate_split(
             model.runnable(), images, mine, noise, static_cast<std::uint64_t>(draw),
             {nullptr, logdet.data(), prior.data(), bits_y.data(), error_y.data(), minus_log_q.data()},
@@ -82,15 +109,10 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
         if (classifies) gather(error_y);
         if (variational) gather(minus_log_q);
         const double share = 1.0 / static_cast<double>(draws);
-        const bool complete = (draw + 1) % request.iw_samples == 0;
         for (std::size_t i = 0; i < N; ++i) {
             if (!std::isfinite(logdet[i] + prior[i]))
                 throw Error(
                     fmt::format("the likelihood of image {} is not finite: the run may have diverged", i));
-            bounds[i].add(logdet[i] + prior[i]);
-            if (complete)
-                result.bits_per_dim[i] +=
-                    config.bits_per_dim(bounds[i].value()) / static_cast<double>(request.dequant_samples);
             result.logdet += logdet[i] * share / static_cast<double>(N);
             result.prior += prior[i] * share / static_cast<double>(N);
             result.minus_log_q += minus_log_q[i] * share / static_cast<double>(N);
@@ -98,27 +120,22 @@ Likelihoods likelihoods(LoadedModel& model, const SplitImages& images, const Lik
             result.bits_y[i] += bits_y[i] * share;
             result.error_y[i] += error_y[i] * share;
         }
+        bounds.add_draw([&](std::size_t i) { return logdet[i] + prior[i]; });
     }
+    result.bits_per_dim = std::move(bounds).bits_per_dim();
     return result;
 }
 
 std::vector<double> bits_per_dim(const RunnableModel& model, const PixelArray& images,
                                  const LikelihoodRequest& request) {
-    const ModelConfig& config = model.glow.config();
-    const auto N = static_cast<std::size_t>(images.N);
-    std::vector<double> bits(N, 0.0), log_density(N);
-    std::vector<LogMeanExp> bounds;
-    const index_t S = request.iw_samples, draws = request.dequant_samples * S;
-    for (index_t draw = 0; draw < draws; ++draw) {
-        if (draw % S == 0) bounds.assign(N, {});
+    std::vector<double> log_density(static_cast<std::size_t>(images.N));
+    BoundAverager bounds(model.glow.config(), request, log_density.size());
+    for (index_t draw = 0; draw < bounds.draws(); ++draw) {
         log_densities(model, images, request.seed, static_cast<std::uint64_t>(draw), log_density.data());
-        for (std::size_t i = 0; i < N; ++i) bounds[i].add(log_density[i]);
-        if (request.progress) request.progress((draw + 1) * images.N, draws * images.N);
-        if ((draw + 1) % S != 0) continue;
-        for (std::size_t i = 0; i < N; ++i)
-            bits[i] += config.bits_per_dim(bounds[i].value()) / static_cast<double>(request.dequant_samples);
+        bounds.add_draw([&](std::size_t i) { return log_density[i]; });
+        if (request.progress) request.progress((draw + 1) * images.N, bounds.draws() * images.N);
     }
-    return bits;
+    return std::move(bounds).bits_per_dim();
 }
 
 Breakdown break_down(LoadedModel& model, const Likelihoods& likelihoods) {

@@ -15,8 +15,8 @@
 namespace glow {
 
 struct LikelihoodRequest {
-    // Empty: dequantization_of() the model. Draw d of image i uses Philox stream (seed, Purpose::evaluate, i
-    // + 2^40 d).
+    // Empty: dequantization_of() the model. Draw d of image i uses Philox stream (seed, Purpose::evaluate,
+    // noise_item(i, d)).
     std::optional<Dequantization> dequant;
     std::uint64_t seed = 0;
     // The result for an image is the mean of dequant_samples bounds. Each bound has its own S = iw_samples

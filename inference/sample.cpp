@@ -28,15 +28,19 @@ void sample(const RunnableModel& model, const SampleRequest& request, std::uint8
                            static_cast<std::uint64_t>(part.offset / 4), request.temperature,
                            flow.h + images * part.offset);
         glow.decode(context, flow);
-        std::uint8_t* const out = buffers.pixels != nullptr ? buffers.pixels : pixels + done * D;
-        quantize(context.exec, images * D, glow.config().n_bits, flow.h, out);
-        download(context.exec, images * D, out, pixels + done * D);
-        if (largest != nullptr) largest_of_images(context, D, flow, largest + done);
+        download_images(model, flow, pixels + done * D, largest != nullptr ? largest + done : nullptr);
         if (request.progress) request.progress(done + images);
     }
 }
 
-void largest_of_images(const Context& context, index_t D, const Flow& flow, double* largest) {
+void download_images(const RunnableModel& model, const Flow& flow, std::uint8_t* pixels, double* largest) {
+    const Context& context = model.context;
+    const ModelConfig& config = model.glow.config();
+    const index_t D = config.dimensions();
+    std::uint8_t* const out = model.buffers.pixels != nullptr ? model.buffers.pixels : pixels;
+    quantize(context.exec, flow.N * D, config.n_bits, flow.h, out);
+    download(context.exec, flow.N * D, out, pixels);
+    if (largest == nullptr) return;
     const Arena::Scope scope(context.workspace);
     double* const found = context.workspace.take<double>(flow.N);
     largest_values(context.exec, flow.N, D, flow.h, found,

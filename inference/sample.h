@@ -22,7 +22,8 @@ struct SampleRequest {
 void sample(const RunnableModel& model, const SampleRequest& request, std::uint8_t* pixels,
             double* largest = nullptr);
 
-// The largest |x| of decoded images in flow.h before quantization, [flow.N], as in sample().
-void largest_of_images(const Context& context, index_t D, const Flow& flow, double* largest);
+// Copies decoded images in flow.h to host memory: pixels [flow.N, H, W, C], and largest [flow.N] or nullptr as
+// in sample().
+void download_images(const RunnableModel& model, const Flow& flow, std::uint8_t* pixels, double* largest);
 
 }  // namespace glow
