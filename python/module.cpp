@@ -15,15 +15,9 @@
 
 #include "data/dataset.h"
 #include "data/formats/hdf5_probe.h"
-#include "inference/density_map.h"
-#include "inference/evaluate.h"
-#include "inference/latent_images.h"
-#include "inference/likelihood.h"
-#include "inference/loaded_model.h"
+#include "inference/latents.h"
 #include "inference/model_file.h"
-#include "inference/safetensors.h"
-#include "inference/sample.h"
-#include "inference/sample_health.h"
+#include "inference/model_session.h"
 #include "kernels/error.h"
 #include "python/arrays.h"
 #include "python/gil.h"
@@ -40,14 +34,11 @@ namespace {
 class Model {
   public:
     Model(const std::string& file, bool averaged, const std::string& device, const std::string& precision,
-          index_t batch, int threads)
-        : precision_(parse_name<Precision>(precision)), batch_(batch), threads_(threads) {
-        if (batch < 1 || batch > index_t{1} << 20) throw InputError("batch: expected 1 .. 2^20 images");
-        const ModelFile stored(file);
-        open(stored.checkpoint(), averaged, device);
-        averaged_ = model_->used_ema();
-        config_ = model_->info().model;
-        step_ = model_->info().progress.step;
+          index_t batch, int threads) {
+        open(file, {averaged, parse_device(device), threads, parse_name<Precision>(precision), batch});
+        averaged_ = session_->used_averages();
+        config_ = session_->trained_config();
+        step_ = session_->step();
     }
 
     std::string config_json() const { return to_json(config_).dump(); }
@@ -58,19 +49,22 @@ class Model {
     void move(const std::string& device) {
         GilReleased released;
         const Use use(*this, released);
-        if (parse_device(device) == backend_->exec().device) return;
+        if (parse_device(device) == session_->device()) return;
         require_device(parse_device(device));
         ScratchFolder folder;
         folder.make();
-        save_weights(folder.path() / "model.h5", *model_);
-        open(folder.path() / "model.h5", false, device);
+        session_->save_weights(folder.path() / "model.h5");
+        SessionOptions options = options_;
+        options.averaged = false;
+        options.device = parse_device(device);
+        open(folder.path() / "model.h5", options);
     }
     void save(const std::string& file) {
         GilReleased released;
         const Use use(*this, released);
         refuse_suffix_of_other_format(file);
         refuse_file_of_run({"save():", file});  // its checkpoints hold more than the weights
-        save_weights(file, *model_);
+        session_->save_weights(file);
     }
 
     py::array_t<double> bits_per_dim(const py::object& x, const py::object& labels, std::uint64_t seed,
@@ -91,7 +85,7 @@ class Model {
         for_each_pass(model, images.N, [&](index_t first, index_t count, GilReleased& released) {
             const PixelArray part = images.part(first, count, model.dimensions());
             request.progress = [&released](index_t, index_t) { released.handle_signals_sometimes(); };
-            std::ranges::copy(glow::bits_per_dim(model_->runnable(), part, request), bits + first);
+            std::ranges::copy(session_->bits_per_dim(part, request), bits + first);
         });
         return result;
     }
@@ -118,10 +112,8 @@ class Model {
         }
         for_each_pass(model, images.N, [&](index_t first, index_t count) {
             const index_t D = model.dimensions();
-            density_->gradient().run(images.part(first, count, D), seed, values + first, slopes + first * D);
-            for (index_t n = first; n < first + count; ++n)
-                values[n] = model.bits_per_dim(values[n]) * -model.nats_per_bit_dim();
-            synchronize(backend_->exec());
+            session_->log_prob_and_gradient(images.part(first, count, D), seed, values + first,
+                                            slopes + first * D);
         });
         return py::make_tuple(log_prob, gradient);
     }
@@ -135,8 +127,8 @@ class Model {
         py::array_t<double> result({images.N, size.H, size.W});
         double* const values = result.mutable_data();
         for_each_pass(model, images.N, [&](index_t first, index_t count) {
-            density_->maps().run(images.part(first, count, model.dimensions()), evaluation_noise(model, seed),
-                                 0, values + first * size.H * size.W);
+            session_->log_density_map(images.part(first, count, model.dimensions()), seed,
+                                      values + first * size.H * size.W);
         });
         return result;
     }
@@ -154,8 +146,7 @@ class Model {
             levels.append(level);
         }
         for_each_pass(model, images.N, [&](index_t first, index_t count) {
-            encode_levels(model_->runnable(), images.part(first, count, model.dimensions()),
-                          from_image(model, values, first));
+            session_->encode(images.part(first, count, model.dimensions()), from_image(model, values, first));
         });
         return levels;
     }
@@ -187,9 +178,9 @@ class Model {
         std::uint8_t* const pixels = images.mutable_data();
         SampleHealth health;
         for_each_pass(model, N, [&](index_t first, index_t count) {
-            health.add(decode_levels(model_->runnable(), count, from_image(model, values, first),
-                                     classes.empty() ? nullptr : classes.data() + first,
-                                     pixels + first * model.dimensions()));
+            health.add(session_->decode(count, from_image(model, values, first),
+                                        classes.empty() ? nullptr : classes.data() + first,
+                                        pixels + first * model.dimensions()));
         });
         return py::make_tuple(images, health.text());
     }
@@ -205,14 +196,9 @@ class Model {
         std::uint8_t* const pixels = images.mutable_data();
         SampleHealth health;
         for_each_pass(model, n, [&](index_t first, index_t count) {
-            std::vector<double> largest(static_cast<std::size_t>(count));
-            std::uint8_t* const part = pixels + first * model.dimensions();
-            glow::sample(
-                model_->runnable(),
-                {count, temperature, seed, classes.empty() ? nullptr : classes.data() + first, first}, part,
-                largest.data());
-            cross_out_not_finite(model, count, largest.data(), part);
-            health.add(count, largest.data());
+            health.add(session_->sample(
+                {count, temperature, seed, classes.empty() ? nullptr : classes.data() + first, first},
+                pixels + first * model.dimensions()));
         });
         return py::make_tuple(images, health.text());
     }
@@ -232,7 +218,7 @@ class Model {
             model.user_process_ = getpid();
             model.user_ = self;
             try {
-                device_ = model.backend_->select_device();
+                device_ = model.session_->select_device();
             } catch (...) {
                 release();
                 throw;
@@ -254,22 +240,10 @@ class Model {
         Model& model_;
         std::unique_ptr<cuda::DeviceScope> device_;  // of the caller's own work otherwise
     };
-    static void save_weights(const std::filesystem::path& file, LoadedModel& model) {
-        nlohmann::ordered_json written = to_json(model.info().model);
-        written["training"] = nlohmann::ordered_json::object();
-        Parameters& parameters = model.glow().parameters();
-        save_checkpoint(file, written, model.info().progress, nullptr, parameters, model.context().exec,
-                        {.params = parameters.values(), .fixed = parameters.fixed()});
-    }
-    void open(const std::filesystem::path& checkpoint, bool averaged, const std::string& device) {
-        const cuda::DeviceScope callers;  // opening a GPU selects it
-        auto backend = std::make_unique<Backend>(parse_device(device), threads_);
-        auto model = std::make_unique<LoadedModel>(checkpoint, averaged, precision_, batch_, *backend);
-        density_.reset();
-        model_ = std::move(model);
-        backend_ = std::move(backend);
-        density_ = std::make_unique<DensityTools>(*model_, *backend_);
-        device_ = backend_->exec().device;
+    void open(const std::filesystem::path& file, const SessionOptions& options) {
+        session_ = std::make_unique<ModelSession>(file, options);
+        options_ = options;
+        device_ = session_->device();
     }
     // Calls f(first, count), or f(first, count, GilReleased), for every pass over N images of a size, without
     // the GIL. In between Python handles signals: Ctrl-C ends a long call.
@@ -277,12 +251,8 @@ class Model {
     void for_each_pass(const ModelConfig& sized, index_t N, F f) {
         GilReleased released;
         const Use use(*this, released);
-        const ImageSize size = image_size(sized);
-        if (size != image_size(model_->config())) {
-            density_->reset();
-            model_->resize(size, images_at_once(config_, size, batch_));
-        }
-        const index_t batch = model_->buffers().capacity;
+        session_->set_image_size(image_size(sized));
+        const index_t batch = session_->capacity();
         for (index_t first = 0; first < N; first += batch) {
             const index_t count = std::min(batch, N - first);
             if constexpr (std::is_invocable_v<F&, index_t, index_t, GilReleased&>)
@@ -316,19 +286,15 @@ class Model {
         return py::array_t<std::uint8_t>({n, model.image_height, model.image_width, model.channels});
     }
 
-    const Precision precision_;
-    const index_t batch_;
-    const int threads_;
-    ModelConfig config_;  // of the checkpoint
+    SessionOptions options_;  // those of session_
+    ModelConfig config_;      // of the checkpoint
     index_t step_ = 0;
     bool averaged_ = false;
     std::atomic<Device> device_ = Device::cpu;
     std::timed_mutex mutex_;
     std::atomic<std::thread::id> user_ = std::thread::id();  // that holds the mutex
     std::atomic<pid_t> user_process_ = 0;                    // of that thread
-    std::unique_ptr<Backend> backend_;
-    std::unique_ptr<LoadedModel> model_;
-    std::unique_ptr<DensityTools> density_;
+    std::unique_ptr<ModelSession> session_;
 };
 
 // splits: {name: (images uint8 [N, H, W, C], labels int32 [N] or None)}.

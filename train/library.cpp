@@ -5,20 +5,14 @@
 #include "data/formats/atomic_file.h"
 #include "glow/glow.h"
 #include "inference/density_map.h"
-#include "inference/evaluate.h"
 #include "inference/image_arrays.h"
 #include "inference/latents.h"
-#include "inference/likelihood.h"
-#include "inference/loaded_model.h"
 #include "inference/model_file.h"
-#include "inference/safetensors.h"
-#include "inference/sample.h"
-#include "inference/sample_health.h"
+#include "inference/model_session.h"
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/device.h"
 #include "runtime/memory_limit.h"
-#include "runtime/threads.h"
 #include "train/memory_plan.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
@@ -37,11 +31,11 @@ auto with_public_errors(F f) {
     }
 }
 
-// The same with the backend's GPU selected, if it uses one, instead of the caller's.
-template <class F>
-auto run_on(const Backend& backend, F f) {
+// The same with the GPU of a Backend or ModelSession selected, if it uses one, instead of the caller's.
+template <class Owner, class F>
+auto run_on(const Owner& owner, F f) {
     return with_public_errors([&] {
-        const auto device = backend.select_device();
+        const auto device = owner.select_device();
         return f();
     });
 }
@@ -101,13 +95,6 @@ ModelConfig config_of(const ModelShape& shape) {
     return config;
 }
 
-int checked_threads(int threads) {
-    if (threads < 0 || threads > kMaxThreads)
-        throw InputError(
-            fmt::format("threads: expected 0 (the default) .. {}, got {}", kMaxThreads, threads));
-    return threads;
-}
-
 TrainingOptions training_options(const TrainOptions& given) {
     if (given.batch < 1 || given.batch > 1 << 20) throw InputError("batch: expected 1 .. 2^20 images");
     TrainingOptions options;
@@ -122,7 +109,7 @@ TrainingOptions training_options(const TrainOptions& given) {
         options.warmup_epochs = static_cast<double>(given.warmup_images) / options.epoch_images;
     options.seed = given.seed;
     options.precision = parse_name<Precision>(given.precision);
-    options.threads = checked_threads(given.threads);
+    options.threads = given.threads;
     options.augment = {};
     check(options);
     return options;
@@ -162,29 +149,23 @@ std::vector<std::uint64_t> numbers_from(index_t first, index_t N) {
 
 struct TrainedModel::State {
     State(const std::string& checkpoint, const LoadOptions& options)
-        : backend(parse_device(options.device), checked_threads(options.threads)),
-          model(ModelFile(checkpoint).checkpoint(), options.averaged,
-                parse_name<Precision>(options.precision),
-                std::clamp<index_t>(options.batch, 1, index_t{1} << 20), backend),
-          batch(model.buffers().capacity) {}
-    const ModelConfig& config() { return model.config(); }
+        : session(checkpoint, {options.averaged, parse_device(options.device), options.threads,
+                               parse_name<Precision>(options.precision), options.batch}) {}
+    const ModelConfig& config() { return session.config(); }
 
     std::vector<double> bits_per_dim(const PixelArray& images, const NoiseOptions& noise) {
         LikelihoodRequest request;
         request.seed = noise.seed;
         request.iw_samples = noise.iw_samples;
         request.dequant_samples = noise.dequant_samples;
-        check_draws(request);
-        return glow::bits_per_dim(model.runnable(), images, request);
+        return session.bits_per_dim(images, request);
     }
 
     // images: as checked_array() returns them.
     InputGradient input_gradient(const PixelArray& images, std::uint64_t seed) {
         InputGradient result{std::vector<double>(static_cast<std::size_t>(images.N)),
                              std::vector<float>(static_cast<std::size_t>(images.N * config().dimensions()))};
-        density.gradient().run(images, seed, result.log_prob.data(), result.gradient.data());
-        for (double& value : result.log_prob)
-            value = config().bits_per_dim(value) * -config().nats_per_bit_dim();
+        session.log_prob_and_gradient(images, seed, result.log_prob.data(), result.gradient.data());
         return result;
     }
 
@@ -203,7 +184,7 @@ struct TrainedModel::State {
     template <class F>
     void for_each_pass(index_t N, F f) {
         std::vector<std::vector<double>> arrays;
-        const index_t most = std::min(N, model.buffers().capacity);
+        const index_t most = std::min(N, session.capacity());
         for (const LevelLatents& level : levels())
             arrays.emplace_back(static_cast<std::size_t>(most * size_of(level)));
         for (index_t first = 0; first < N; first += most) f(first, std::min(most, N - first), arrays);
@@ -212,26 +193,20 @@ struct TrainedModel::State {
     std::vector<double> log_density_map(const PixelArray& images, std::uint64_t seed) {
         const ImageSize size = density_map_size(config());
         std::vector<double> result(static_cast<std::size_t>(images.N * size.H * size.W));
-        density.maps().run(images, evaluation_noise(config(), seed), 0, result.data());
+        session.log_density_map(images, seed, result.data());
         return result;
     }
 
     std::vector<std::uint8_t> sample(index_t N, const SampleOptions& options, ImageProblems* problems) {
-        if (N < 1 || !(options.temperature >= 0 && options.temperature <= 100))
-            throw InputError(
-                fmt::format("sample: N must be at least 1 and temperature between 0 and 100, "
-                            "got N {} and temperature {}",
-                            N, options.temperature));
+        if (N < 1) throw InputError(fmt::format("sample: N must be at least 1, got {}", N));
         check_labels(config(), N, options.labels);
         if (N > (index_t{1} << 52) / config().dimensions())
             throw InputError(fmt::format("sample: {} samples do not fit in any memory", N));
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * config().dimensions()));
         std::vector<double> largest(static_cast<std::size_t>(N));
-        glow::sample(
-            model.runnable(),
+        session.sample(
             {N, options.temperature, options.seed, options.labels.empty() ? nullptr : options.labels.data()},
             pixels.data(), largest.data());
-        cross_out_not_finite(config(), N, largest.data(), pixels.data());
         if (problems != nullptr) *problems = problems_of(largest);
         return pixels;
     }
@@ -243,7 +218,7 @@ struct TrainedModel::State {
         for_each_pass(images.N, [&](index_t first, index_t count, auto& arrays) {
             std::vector<double*> values;
             for (auto& array : arrays) values.push_back(array.data());
-            encode_levels(model.runnable(), images.part(first, count, D), values);
+            session.encode(images.part(first, count, D), values);
             for (std::size_t l = 0; l < places.size(); ++l)
                 for (index_t n = 0, size = size_of(places[l]); n < count; ++n)
                     std::copy_n(values[l] + n * size, size, &result[(first + n) * D + places[l].offset]);
@@ -270,26 +245,17 @@ struct TrainedModel::State {
                                 &arrays[l][n * size]);
                 values.push_back(arrays[l].data());
             }
-            decode_levels(model.runnable(), count, values, labels.empty() ? nullptr : labels.data() + first,
-                          pixels.data() + first * D, largest.data() + first);
+            session.decode(count, values, labels.empty() ? nullptr : labels.data() + first,
+                           pixels.data() + first * D, largest.data() + first);
         });
         if (problems != nullptr) *problems = problems_of(largest);
         return pixels;
     }
 
-    void set_image_size(const ImageSize& size) {
-        model.resize(size, images_at_once(model.info().model, size, batch));
-        density.reset();
-    }
-
-    Backend backend;
-    LoadedModel model;
-    const index_t batch;
-    DensityTools density{model, backend};
+    ModelSession session;
 };
 
 TrainedModel::TrainedModel(const std::string& checkpoint, const LoadOptions& options) {
-    const cuda::DeviceScope callers;  // opening a GPU selects it
     state_ = with_public_errors([&] { return std::make_unique<State>(checkpoint, options); });
 }
 TrainedModel::~TrainedModel() = default;
@@ -301,20 +267,20 @@ ModelShape TrainedModel::shape() const {
 }
 
 ModelShape TrainedModel::trained_shape() const {
-    return shape_of(state_->model.info().model);
+    return shape_of(state_->session.trained_config());
 }
 
 void TrainedModel::set_image_size(std::int64_t height, std::int64_t width) {
-    run_on(state_->backend, [&] { state_->set_image_size({height, width}); });
+    run_on(state_->session, [&] { state_->session.set_image_size({height, width}); });
 }
 
 int TrainedModel::threads() const {
-    return state_->backend.threads().used;
+    return state_->session.threads();
 }
 
 std::vector<double> TrainedModel::bits_per_dim(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels,
                                                const NoiseOptions& noise) {
-    return run_on(state_->backend, [&] {
+    return run_on(state_->session, [&] {
         return state_->bits_per_dim(numbered_array(state_->config(), images, labels, noise), noise);
     });
 }
@@ -328,7 +294,7 @@ std::vector<double> TrainedModel::log_prob(ArrayView<std::uint8_t> images, Array
 
 std::vector<double> TrainedModel::log_density_map(ArrayView<std::uint8_t> images,
                                                   ArrayView<std::int32_t> labels, const NoiseOptions& noise) {
-    return run_on(state_->backend, [&] {
+    return run_on(state_->session, [&] {
         require_one_draw("log_density_map", noise);
         return state_->log_density_map(numbered_array(state_->config(), images, labels, noise), noise.seed);
     });
@@ -336,20 +302,20 @@ std::vector<double> TrainedModel::log_density_map(ArrayView<std::uint8_t> images
 
 InputGradient TrainedModel::input_gradient(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels,
                                            const NoiseOptions& noise) {
-    return run_on(state_->backend, [&] {
+    return run_on(state_->session, [&] {
         require_one_draw("input_gradient", noise);
         return state_->input_gradient(numbered_array(state_->config(), images, labels, noise), noise.seed);
     });
 }
 
 InputGradient TrainedModel::input_gradient(ArrayView<double> images, ArrayView<std::int32_t> labels) {
-    return run_on(state_->backend,
+    return run_on(state_->session,
                   [&] { return state_->input_gradient(checked_array(state_->config(), images, labels), 0); });
 }
 
 std::vector<std::uint8_t> TrainedModel::sample(std::int64_t N, const SampleOptions& options,
                                                ImageProblems* problems) {
-    return run_on(state_->backend, [&] { return state_->sample(N, options, problems); });
+    return run_on(state_->session, [&] { return state_->sample(N, options, problems); });
 }
 
 std::vector<LevelLatents> TrainedModel::latent_levels() const {
@@ -357,13 +323,13 @@ std::vector<LevelLatents> TrainedModel::latent_levels() const {
 }
 
 std::vector<double> TrainedModel::encode(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels) {
-    return run_on(state_->backend,
+    return run_on(state_->session,
                   [&] { return state_->encode(checked_array(state_->config(), images, labels)); });
 }
 
 std::vector<std::uint8_t> TrainedModel::decode(ArrayView<double> latents, ArrayView<std::int32_t> labels,
                                                ImageProblems* problems) {
-    return run_on(state_->backend, [&] { return state_->decode(latents, labels, problems); });
+    return run_on(state_->session, [&] { return state_->decode(latents, labels, problems); });
 }
 
 struct ModelTrainer::State {

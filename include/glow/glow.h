@@ -78,8 +78,8 @@ struct LoadOptions {
     bool averaged = true;            ///< use averaged weights if the checkpoint has them
     std::string device = "auto";     ///< "cpu", "cuda", or "auto" (a GPU if available)
     std::string precision = "fp32";  ///< coupling networks: "fp32", "tf32" (GPUs) or "bf16"
-    std::int64_t batch = 64;         ///< images of the training size per pass; memory grows with it
-    int threads = 0;                 ///< CPU threads, 0..4096; 0: all processors available to the process
+    std::int64_t batch = 64;  ///< images of the training size per pass, 1 .. 2^20; memory grows with it
+    int threads = 0;          ///< CPU threads, 0..4096; 0: all processors available to the process
 };
 
 /// Noise that is added to 8-bit images, and the bound on their log-likelihood.
