@@ -12,11 +12,13 @@ declare -A below=(
     [data/formats]="kernels"
     [data]="kernels data/formats"
     [inference]="kernels runtime layers data data/formats"
-    [train]="kernels runtime layers data data/formats inference glow"
+    [train]="kernels runtime layers data data/formats inference"
+    [library]="kernels runtime layers data data/formats inference train glow"
     [tools]="kernels runtime layers data data/formats inference train"
+    [python]="kernels runtime layers data data/formats inference train tools"
     [convert]=""
 )
-order="kernels runtime layers data data/formats inference train tools convert"
+order="kernels runtime layers data data/formats inference train library tools python convert"
 
 failed=0
 bad() { printf 'FAILED: %s\n' "$1"; failed=1; }

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARIES = ("data/formats", "data", "inference", "python", "runtime", "tools", "train")
+LIBRARIES = ("data/formats", "data", "inference", "library", "python", "runtime", "tools", "train")
 
 CONSTANT = re.compile(r"\b(k[A-Z]\w*)(?=\s*(?:=|\[|\{))")
 TYPE = re.compile(r"^(?:struct|class|enum class|enum|union) (\w+)\b(?!.*;\s*$)")

@@ -241,13 +241,21 @@ struct StepInfo {
     double drift = 0;
 };
 
-/// A model in training: call `initialize` once, then `step` for each batch, and `save` as needed. Memory does
-/// not grow with depth, because activations are reconstructed instead of stored. A moved-from object may only
-/// be destroyed or assigned to.
+/// A model in training: call `initialize` once, or begin with a checkpoint; then `step` for each batch, and
+/// `save` as needed. Memory does not grow with depth, because activations are reconstructed instead of stored.
+/// A moved-from object may only be destroyed or assigned to.
 class ModelTrainer {
   public:
     /// Allocates all memory needed for training. Throws InvalidArgument if the machine does not have it.
     explicit ModelTrainer(const TrainOptions& options);
+    /// Continues from a checkpoint, with its model: `options.shape` is not used. From one of save() with the
+    /// same options, the next steps are those of the trainer that saved it, bit for bit. From one of
+    /// glow_train, optimizer state, averages and number of steps are kept, but schedule and settings are those
+    /// of `options`. From weights alone, all of these begin anew. Throws as the other constructor, and
+    /// InvalidArgument for a file that is damaged or no checkpoint.
+    /// @param checkpoint as in TrainedModel
+    /// @param options how to train
+    explicit ModelTrainer(const std::string& checkpoint, const TrainOptions& options);
     ~ModelTrainer();
     ModelTrainer(ModelTrainer&&) noexcept;             ///< Moves.
     ModelTrainer& operator=(ModelTrainer&&) noexcept;  ///< Moves.
@@ -265,7 +273,11 @@ class ModelTrainer {
     /// @param labels `[batch]` classes for a conditional model
     /// @return mean bits/dim before the update
     double step(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {});
-    /// More about the last step that did not throw; zeros before the first.
+    /// Shape of the model.
+    ModelShape shape() const;
+    /// Number of steps since initialize(), with those that a checkpoint had.
+    std::int64_t steps() const;
+    /// More about the last step of this object that did not throw; zeros before the first.
     StepInfo last_step() const;
 
     /// See TrainedModel::threads().

@@ -17,6 +17,7 @@
 #include "inference/likelihood.h"
 #include "inference/model_file.h"
 #include "tests/data/files.h"
+#include "tests/train/checkpoint_edit.h"
 #include "train/options.h"
 
 namespace glow {
@@ -246,6 +247,51 @@ TEST_F(Library, TellsInvalidArgumentsFromFailures) {
         FAIL() << error.what();
     } catch (const std::runtime_error&) {  // divergence is no wrong argument
     }
+}
+
+TEST_F(Library, TrainingContinuesFromCheckpoint) {
+    TrainOptions decaying = options(1);
+    decaying.warmup_images = 16 * 10;  // the learning rate depends on the step
+    ModelTrainer whole(decaying), first(decaying);
+    for (ModelTrainer* const trainer : {&whole, &first}) {
+        trainer->initialize(images);
+        for (int step = 0; step < 3; ++step) trainer->step(images);
+    }
+    const std::string saved = (folder / "saved.h5").string(), a = (folder / "a.h5").string(),
+                      b = (folder / "b.h5").string();
+    first.save(saved);
+    decaying.shape = {};  // not used
+    ModelTrainer second(saved, decaying);
+    EXPECT_EQ(second.steps(), 3);
+    EXPECT_EQ(second.shape().height, 16);
+    EXPECT_EQ(second.last_step().bits_per_dim, 0);
+    for (int step = 0; step < 2; ++step) EXPECT_EQ(second.step(images), whole.step(images)) << step;
+    whole.save(a);
+    second.save(b);
+    const CheckpointEdit expected(a), found(b);
+    EXPECT_EQ(found.step, 5);
+    EXPECT_EQ(found.images_seen, expected.images_seen);
+    for (const auto& [name, tensor] : expected.tensors)
+        EXPECT_EQ(found.tensors.at(name).values, tensor.values) << name;
+
+    // Without the state of training, only the weights are taken; a variant of the model is kept.
+    CheckpointEdit weights(saved);
+    std::erase_if(weights.tensors, [](const auto& tensor) { return !tensor.first.starts_with("/params/"); });
+    nlohmann::ordered_json config = nlohmann::ordered_json::parse(weights.config);
+    config["coupling_scale"] = "tanh";
+    weights.config = config.dump();
+    weights.version = 2;
+    weights.write(folder / "weights.h5");
+    ModelTrainer tuned((folder / "weights.h5").string(), decaying);
+    EXPECT_EQ(tuned.steps(), 0);
+    tuned.save(a);
+    const CheckpointEdit tuned_file(a);
+    EXPECT_NE(tuned_file.config.find("tanh"), std::string::npos);
+    for (const auto& [name, tensor] : weights.tensors)
+        EXPECT_EQ(tuned_file.tensors.at(name).values, tensor.values) << name;
+    EXPECT_THROW(ModelTrainer((folder / "none.h5").string(), decaying), InvalidArgument);
+    std::filesystem::resize_file(saved, 1000);
+    EXPECT_THROW(ModelTrainer(saved, decaying), InvalidArgument);
 }
 
 TEST_F(Library, TakesViewsAndLabels) {

@@ -1,56 +1,13 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 
-#include "data/formats/atomic_file.h"
-#include "glow/glow.h"
 #include "inference/density_map.h"
-#include "inference/image_arrays.h"
 #include "inference/latents.h"
-#include "inference/model_file.h"
 #include "inference/model_session.h"
-#include "kernels/error.h"
-#include "runtime/cuda.h"
+#include "library/arguments.h"
 #include "runtime/device.h"
-#include "runtime/memory_limit.h"
-#include "train/memory_plan.h"
-#include "train/run_folder.h"
-#include "train/schedule.h"
-#include "train/trainer.h"
 
 namespace glow {
 namespace {
-
-// Calls f. Users see an InputError as InvalidArgument.
-template <class F>
-auto with_public_errors(F f) {
-    try {
-        return f();
-    } catch (const InputError& error) {
-        throw InvalidArgument(error.what());
-    }
-}
-
-// The same with the GPU of a Backend or ModelSession selected, if it uses one, instead of the caller's.
-template <class Owner, class F>
-auto run_on(const Owner& owner, F f) {
-    return with_public_errors([&] {
-        const auto device = owner.select_device();
-        return f();
-    });
-}
-
-// Checks images and labels against a model; refers to them.
-template <class T>
-PixelArray checked_array(const ModelConfig& model, ArrayView<T> images, ArrayView<std::int32_t> labels) {
-    const auto D = static_cast<std::size_t>(model.dimensions());
-    if (images.empty() || images.size() % D != 0)
-        throw InputError(fmt::format("got {} pixel values, expected a multiple of {}x{}x{} (one image)",
-                                     images.size(), model.image_height, model.image_width, model.channels));
-    const auto N = static_cast<index_t>(images.size() / D);
-    check_labels(model, N, labels.data(), labels.size());
-    return {N, images.data(), labels.empty() ? nullptr : labels.data()};
-}
 
 // The same, with the number of the first image.
 PixelArray numbered_array(const ModelConfig& model, ArrayView<std::uint8_t> images,
@@ -68,64 +25,6 @@ void require_one_draw(const char* function, const NoiseOptions& noise) {
         throw InputError(fmt::format("{}: iw_samples and dequant_samples must be 1", function));
 }
 
-// Calls copy(member of ModelShape, field of ModelConfig) for each shared member.
-template <class Shape, class Config, class Copy>
-void visit_shape(Shape& shape, Config& config, Copy copy) {
-    copy(shape.height, config.image_height);
-    copy(shape.width, config.image_width);
-    copy(shape.channels, config.channels);
-    copy(shape.n_bits, config.n_bits);
-    copy(shape.levels, config.levels);
-    copy(shape.depth, config.depth);
-    copy(shape.hidden, config.width);
-    copy(shape.classes, config.n_classes);
-}
-
-ModelShape shape_of(const ModelConfig& config) {
-    ModelShape shape;
-    visit_shape(shape, config, [](auto& member, const auto& field) { member = field; });
-    if (!config.y_cond) shape.classes = 0;
-    return shape;
-}
-
-ModelConfig config_of(const ModelShape& shape) {
-    ModelConfig config;
-    visit_shape(shape, config, [](const auto& member, auto& field) { field = member; });
-    config.y_cond = shape.classes > 0;
-    return config;
-}
-
-TrainingOptions training_options(const TrainOptions& given) {
-    if (given.batch < 1 || given.batch > 1 << 20) throw InputError("batch: expected 1 .. 2^20 images");
-    TrainingOptions options;
-    options.model = config_of(given.shape);
-    options.batch = given.batch;
-    options.init_batch = given.batch;
-    options.lr = given.learning_rate;
-    options.beta2 = options.ema_decay = given.beta2;
-    options.epoch_images = kPublishedEpochImages;
-    if (given.warmup_images < -1) throw InputError("warmup_images: expected -1 (the default) or more");
-    if (given.warmup_images >= 0)
-        options.warmup_epochs = static_cast<double>(given.warmup_images) / options.epoch_images;
-    options.seed = given.seed;
-    options.precision = parse_name<Precision>(given.precision);
-    options.threads = given.threads;
-    options.augment = {};
-    check(options);
-    return options;
-}
-
-// Throws InputError if the machine has too little memory: a CPU's arenas only reserve addresses.
-MemoryPlan fitting_plan(const TrainingOptions& options, const Backend& backend) {
-    const MemoryPlan plan = memory_plan(options, options.init_batch, backend);
-    const std::size_t planned = total(plan.bytes);
-    if (const MemoryLimit host = host_memory_limit();
-        backend.exec().device == Device::cpu && planned > host.bytes)
-        throw InputError(fmt::format("training needs {}, but {} {}: use a smaller batch or model",
-                                     format_bytes(planned), host.source, format_bytes(host.bytes)));
-    return plan;
-}
-
 // largest: as sample() sets it.
 ImageProblems problems_of(const std::vector<double>& largest) {
     ImageProblems problems;
@@ -136,13 +35,6 @@ ImageProblems problems_of(const std::vector<double>& largest) {
         if (health.out_of_range > 0) problems.out_of_range.push_back(static_cast<std::int64_t>(n));
     }
     return problems;
-}
-
-// Numbers of images first .. first + N - 1.
-std::vector<std::uint64_t> numbers_from(index_t first, index_t N) {
-    std::vector<std::uint64_t> numbers;
-    for (index_t n = 0; n < N; ++n) numbers.push_back(static_cast<std::uint64_t>(first + n));
-    return numbers;
 }
 
 }  // namespace
@@ -330,107 +222,6 @@ std::vector<double> TrainedModel::encode(ArrayView<std::uint8_t> images, ArrayVi
 std::vector<std::uint8_t> TrainedModel::decode(ArrayView<double> latents, ArrayView<std::int32_t> labels,
                                                ImageProblems* problems) {
     return run_on(state_->session, [&] { return state_->decode(latents, labels, problems); });
-}
-
-struct ModelTrainer::State {
-    explicit State(const TrainOptions& given)
-        : options(training_options(given)),
-          schedule(make_schedule(options, static_cast<index_t>(kPublishedEpochImages))),
-          backend(parse_device(given.device), given.threads),
-          plan(fitting_plan(options, backend)),
-          memory(backend.exec().device, capacity()),
-          trainer(options, backend, memory) {
-        memory[Category::stored].reserve(plan.fallback_stored);
-    }
-
-    MemoryBytes capacity() const { return capacity_of(plan, backend.exec().device); }
-
-    // Calls f(batch of images numbered from `first` on).
-    template <class F>
-    auto with_batch(const PixelArray& images, index_t first, F f) const {
-        const std::vector<std::uint64_t> numbers = numbers_from(first, images.N);
-        return f(
-            Batch{images.N, std::get<const std::uint8_t*>(images.values), numbers.data(), images.labels});
-    }
-
-    void initialize(const PixelArray& images) {
-        if (images.N > options.batch)
-            throw InputError(
-                fmt::format("initialize: {} images, but the batch size is {}", images.N, options.batch));
-        with_batch(images, 0, [&](const Batch& batch) { trainer.initialize(batch); });
-        progress = {};
-        last = {};
-        initialized = true;
-    }
-
-    double step(const PixelArray& images) {
-        if (images.N != options.batch)
-            throw InputError(
-                fmt::format("step: {} images, but the batch size is {}", images.N, options.batch));
-        if (!initialized) throw InputError("step: call initialize() first");
-        const StepResult result = with_batch(images, progress.images_seen, [&](const Batch& batch) {
-            return trainer.step(batch, optimizer_at(options, schedule, {progress.step + 1}));
-        });
-        ++progress.step;
-        progress.images_seen += images.N;
-        progress.epoch = static_cast<double>(progress.images_seen) / schedule.epoch_images;
-        last = {result.bits_per_dim, result.grad_norm, result.drift};
-        return last.bits_per_dim;
-    }
-
-    void save(const std::string& file) {
-        if (!initialized) throw InputError("save: call initialize() first");
-        refuse_suffix_of_other_format(file);
-        for (const std::filesystem::path& target : {std::filesystem::path(file), target_of(file)})
-            refuse_file_of_run("save():", file, target);  // checkpoints of glow_train hold more
-        trainer.check_usable();
-        save_checkpoint(file, to_json(options), progress, nullptr, trainer.glow().parameters(),
-                        backend.exec(), trainer.weights());
-    }
-
-    TrainingOptions options;
-    Schedule schedule;
-    Backend backend;
-    MemoryPlan plan;
-    Memory memory;
-    Trainer trainer;
-    Progress progress;
-    StepInfo last;
-    bool initialized = false;
-};
-
-ModelTrainer::ModelTrainer(const TrainOptions& options) {
-    const cuda::DeviceScope callers;  // opening a GPU selects it
-    state_ = with_public_errors([&] { return std::make_unique<State>(options); });
-}
-ModelTrainer::~ModelTrainer() = default;
-ModelTrainer::ModelTrainer(ModelTrainer&&) noexcept = default;
-ModelTrainer& ModelTrainer::operator=(ModelTrainer&&) noexcept = default;
-
-void ModelTrainer::initialize(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels) {
-    run_on(state_->backend,
-           [&] { state_->initialize(checked_array(state_->options.model, images, labels)); });
-}
-
-double ModelTrainer::step(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels) {
-    return run_on(state_->backend,
-                  [&] { return state_->step(checked_array(state_->options.model, images, labels)); });
-}
-
-StepInfo ModelTrainer::last_step() const {
-    return state_->last;
-}
-
-int ModelTrainer::threads() const {
-    return state_->backend.threads().used;
-}
-
-void ModelTrainer::save(const std::string& file) const {
-    run_on(state_->backend, [&] { state_->save(file); });
-}
-
-std::string version() {
-    return GLOW_VERSION;
 }
 
 }  // namespace glow
