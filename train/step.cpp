@@ -26,35 +26,15 @@ bool is_usable(double condition, const Limits& limits) {
 
 StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Limits& limits) {
     derived_.update(context_, weights_.params);  // W^-1, folded weights; concurrent on a GPU
-    // Check before backward if fused updates would apply a bad W's gradient, or if W^-1 is known already: on
-    // a GPU it is computed concurrently with forward, and checked after it.
-    const bool check_first = context_.exec.device != Device::cuda || update_->during_backward();
-    const bool unusable = check_first && !is_usable(derived_.check(context_).usable_condition(), limits);
-    // Sums over processes; one of them may have no images, or an unusable W in faulty memory.
-    double totals[] = {static_cast<double>(batch.N), unusable ? 1.0 : 0.0};
-    if (!context_.counting()) context_.communicator.all_reduce_sum(std::ssize(totals), totals);
-    const double N = totals[0];
-    if (totals[1] > 0) fail_mixings(limits.condition);
-
+    const double N = begin_step(batch, limits);
     StepResult result;
-    StepSums sums;
     for (const MemoryPolicy& policy : policies_to_try()) {
-        result.redone = policy != policy_;
-        result.policy = policy;
         if (policy != initial_policy_) memory_[Category::stored].enlarge();
-        const GradientPass::Result pass = gradient_pass_.run(batch, N, policy, step, *update_);
-        sums = pass.sums;
-        result.max_condition = pass.max_condition;
+        result = summarize(gradient_pass_.run(batch, N, policy, step, *update_), N, policy);
         if (!is_usable(result.max_condition, limits)) fail_mixings(limits.condition);
         // Forward does not reconstruct, so a non-finite density cannot come from drift.
-        if (sums.drift <= drift_tolerance_ || !std::isfinite(sums.log_density)) break;
+        if (result.drift <= drift_tolerance_ || !std::isfinite(result.bits_per_dim)) break;
     }
-    summarize(sums, N, result);
-    if (context_.counting()) {
-        update_->apply(step);
-        return result;
-    }
-
     if (update_->during_backward()) derived_.invalidate();  // weights may already be partly updated
     check_step(batch, result, limits);                      // throws; weights unchanged unless fused
     update_->apply(clipped(step, options_.clip_norm, result.grad_norm));
@@ -62,17 +42,34 @@ StepResult Trainer::step(const Batch& batch, const OptimizerStep& step, const Li
     return result;
 }
 
+double Trainer::begin_step(const Batch& batch, const Limits& limits) {
+    // Check before backward if fused updates would apply a bad W's gradient, or if W^-1 is known already: on
+    // a GPU it is computed concurrently with forward, and checked after it.
+    const bool check_first = context_.exec.device != Device::cuda || update_->during_backward();
+    const bool unusable = check_first && !is_usable(derived_.check(context_).usable_condition(), limits);
+    // Sums over processes; one of them may have no images, or an unusable W in faulty memory.
+    double totals[] = {static_cast<double>(batch.N), unusable ? 1.0 : 0.0};
+    if (!context_.counting()) context_.communicator.all_reduce_sum(std::ssize(totals), totals);
+    if (totals[1] > 0) fail_mixings(limits.condition);
+    return totals[0];
+}
+
 std::vector<MemoryPolicy> Trainer::policies_to_try() const {
     return update_->during_backward() ? std::vector<MemoryPolicy>{policy_} : fallback_policies(policy_);
 }
 
-void Trainer::summarize(const StepSums& sums, double N, StepResult& result) const {
-    result.drift = sums.drift;
-    result.bits_per_dim = glow_.config().bits_per_dim(sums.log_density / N);
-    result.bits_y = sums.bits_y / N;
-    result.error_y = sums.error_y / N;
+StepResult Trainer::summarize(const GradientPass::Result& pass, double N, const MemoryPolicy& policy) const {
+    StepResult result;
+    result.policy = policy;
+    result.redone = policy != policy_;
+    result.max_condition = pass.max_condition;
+    result.drift = pass.sums.drift;
+    result.bits_per_dim = glow_.config().bits_per_dim(pass.sums.log_density / N);
+    result.bits_y = pass.sums.bits_y / N;
+    result.error_y = pass.sums.error_y / N;
     result.loss = result.bits_per_dim + glow_.config().weight_y * result.bits_y;
-    result.grad_norm = std::sqrt(sums.squares);
+    result.grad_norm = std::sqrt(pass.sums.squares);
+    return result;
 }
 
 StepFailure Trainer::mixing_failure(double condition, double largest_condition) {
@@ -91,6 +88,7 @@ void Trainer::fail_mixings(double largest_condition) {
 }
 
 void Trainer::check_step(const Batch& batch, const StepResult& result, const Limits& limits) {
+    if (context_.counting()) return;
     const bool fused = update_->during_backward();
     const bool failed = !std::isfinite(result.loss) || result.loss > limits.loss ||
                         !std::isfinite(result.grad_norm) || !(result.drift <= drift_tolerance_);

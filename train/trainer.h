@@ -95,8 +95,11 @@ class Trainer {
     RunnableModel runnable() { return {context_, glow_, gradient_pass_.buffers()}; }
 
   private:
+    // Returns the number of images of all processes. Throws if a W is unusable and that must be known before
+    // backward.
+    double begin_step(const Batch& batch, const Limits& limits);
     std::vector<MemoryPolicy> policies_to_try() const;
-    void summarize(const StepSums& sums, double N, StepResult& result) const;
+    StepResult summarize(const GradientPass::Result& pass, double N, const MemoryPolicy& policy) const;
     // A W is singular or its condition number, the largest of all processes, above the limit.
     StepFailure mixing_failure(double condition, double largest_condition);
     // Throws mixing_failure() on all processes, after comparing their weights. Collective.
