@@ -134,17 +134,18 @@ def write_safetensors(path, tensors, metadata):
 
 
 def write_checkpoint(path, config, trees, counters):
-    def write(temporary):
-        with h5py.File(temporary, "w") as f:
-            f.attrs["format"] = "glow-checkpoint"
-            f.attrs["version"] = 1 if config["coupling_scale"] == "sigmoid" and config["dequant_depth"] == 0 else 2
-            f.attrs["config"] = json.dumps({**config, "training": {}})
-            f.attrs.update(counters)
-            for tree, tensors in trees.items():
-                for name, value in tensors.items():
-                    f[f"{tree}/{name}"] = value
-
-    write_atomically(path, write)
+    # In memory: h5py ignores errors when it closes an array, which is when HDF5 writes a small one.
+    with h5py.File("checkpoint.h5", "w", driver="core", backing_store=False, block_size=2**24) as f:
+        f.attrs["format"] = "glow-checkpoint"
+        f.attrs["version"] = 1 if config["coupling_scale"] == "sigmoid" and config["dequant_depth"] == 0 else 2
+        f.attrs["config"] = json.dumps({**config, "training": {}})
+        f.attrs.update(counters)
+        for tree, tensors in trees.items():
+            for name, value in tensors.items():
+                f[f"{tree}/{name}"] = value
+        f.flush()
+        image = f.id.get_file_image()
+    write_atomically(path, lambda temporary: Path(temporary).write_bytes(image))
 
 
 def read_checkpoint(path, ema):

@@ -10,6 +10,7 @@ import csv
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -26,8 +27,9 @@ import foreign_models as foreign
 from glow_files import make_config, random_parameters, read_tree, write_checkpoint, write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests"), str(ROOT / "convert"), str(ROOT / "tools")]
 import forked_scripts  # noqa: E402
+import model_files  # noqa: E402
 
 PROGRAMS = Path(sys.argv[1])
 N, SIZE, CLASSES = 6, 8, 3
@@ -462,6 +464,34 @@ def compare_outputs(folder):
             report(f"named: {ascii(name)} in {locale}", done.returncode == 0 and (folder / name).exists(), done.stderr.decode().strip()[:110])
 
 
+def compare_shortly_full_disk(folder):
+    """The disk is full while the tensors are written, and has space again afterwards: no checkpoint may have zeros in their place."""
+    path, config, value = folder / "short.h5", dict(coupling_scale="sigmoid", dequant_depth=0), np.full(500, 0.5, np.float32)
+    tensors = {f"w{n}": value for n in range(20)}
+    store, limits = h5py.File.__setitem__, resource.getrlimit(resource.RLIMIT_FSIZE)
+    lost, complete = 0, 0
+    for limit in range(0, 80000, 4000):
+
+        def store_in_little_space(file, name, array):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+            try:
+                store(file, name, array)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+        h5py.File.__setitem__ = store_in_little_space
+        try:
+            model_files.write_checkpoint(path, config, {"params": tensors}, {"step": 0})
+        except OSError:
+            continue
+        finally:
+            h5py.File.__setitem__ = store
+        with h5py.File(path) as f:
+            lost += sum(not np.array_equal(f[f"params/{name}"], value) for name in tensors)
+        complete += 1
+    report("checkpoint: a disk that is shortly full", lost == 0 and complete > 0, f"{complete} files, {lost} tensors lost")
+
+
 def main():
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
@@ -504,6 +534,7 @@ def main():
         refusals(folder)
         openai_refusals(folder)
         compare_outputs(folder)
+        compare_shortly_full_disk(folder)
     print(f"{failures} failures")
     return 1 if failures else 0
 
