@@ -105,6 +105,9 @@ def read_safetensors(path):
             whole = all(type(number) is int and number >= 0 for number in (begin, end, *shape))
             if not whole or end > len(tensors) or end - begin != 4 * math.prod(shape):
                 raise ValueError(f"the place of {name} is not inside the file, or does not fit its shape")
+            expected = "I32" if name.rsplit("/", 1)[-1] in INTEGER else "F32"
+            if entry["dtype"] != expected:
+                raise ValueError(f"{name} is {entry['dtype']}, expected {expected}")
             found[name] = np.frombuffer(tensors[begin:end], kind).reshape(shape)
             places.append((begin, end))
         reached = 0

@@ -390,6 +390,7 @@ def refusals(folder):
         ("cut safetensors", ["--from", "safetensors", folder / "cut.safetensors"], "safetensors"),
         ("tensors that overlap", safetensors("a.s", placed(first + 4, end + 4)), "overlap"),
         ("a place that is negative", safetensors("b.s", placed(-4, end - first - 4)), "not inside"),
+        ("weights as integers", safetensors("f.s", {**header, weight: {**header[weight], "dtype": "I32"}}), f"{weight} is I32, expected F32"),
         ("bytes behind the tensors", safetensors("c.s", header, tensors + bytes(4)), "4 bytes follow"),
         ("a header that is nested deeply", safetensors("d.s", b"[" * 100000), "safetensors"),
         ("a header that is a list", safetensors("e.s", b"[1]"), "not an object"),
