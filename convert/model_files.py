@@ -198,6 +198,12 @@ def parse_config(text, path):
         refuse_config(path, "it is not an object")
     config = {"coupling_scale": "sigmoid", "dequant_depth": 0, "dequant_width": 32} | config
     check_values(config, path)
+    if config["weight_y"] > 0 and not config["y_cond"]:
+        refuse_config(path, "weight_y is the weight of a classifier, and needs y_cond")
+    if config["y_cond"] and config["n_classes"] < 1:
+        refuse_config(path, "y_cond needs n_classes of 1 or more")
+    if config["coupling"] == "additive" and config["coupling_scale"] != "sigmoid":
+        refuse_config(path, f"coupling_scale {config['coupling_scale']}: an additive coupling has no scale")
     return {key: config[key] for key in MODEL_KEYS}
 
 
