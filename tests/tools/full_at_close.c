@@ -1,40 +1,65 @@
-/* For LD_PRELOAD: while file GLOW_FULL exists, the disk is full as on NFS: writes to metrics.csv go to the client's cache
-   and succeed, but are lost, which only close() reports. */
+/* For LD_PRELOAD: while file GLOW_FULL exists, the disk is full as on NFS: writes to metrics.csv, or to names that end in
+   GLOW_FULL_NAME, go to the client's cache and succeed, but are lost, which only closing the file reports. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static char lost[1024]; /* by descriptor */
 
 static int is_full(int file) {
-    const char* const flag = getenv("GLOW_FULL");
-    const char end[] = "/metrics.csv";
+    const char *const flag = getenv("GLOW_FULL"), *const given = getenv("GLOW_FULL_NAME");
+    const char* const end = given != NULL ? given : "/metrics.csv";
+    const ssize_t end_length = (ssize_t)strlen(end);
     char link[64], name[4096];
     if (flag == NULL || access(flag, F_OK) != 0) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     const ssize_t length = readlink(link, name, sizeof name - 1);
-    if (length < (ssize_t)(sizeof end - 1)) return 0;
+    if (length < end_length) return 0;
     name[length] = 0;
-    return strcmp(name + length - (sizeof end - 1), end) == 0;
+    return strcmp(name + length - end_length, end) == 0;
 }
 
-ssize_t write(int file, const void* data, size_t bytes) {
-    if (file >= 0 && file < (int)sizeof lost && is_full(file)) {
-        lost[file] = 1;
-        return (ssize_t)bytes;
-    }
-    return ((ssize_t(*)(int, const void*, size_t))dlsym(RTLD_NEXT, "write"))(file, data, bytes);
+static int loses(int file) {
+    const int full = file >= 0 && file < (int)sizeof lost && is_full(file);
+    if (full) lost[file] = 1;
+    return full;
 }
 
-int close(int file) {
+static int has_lost(int file) {
     const int failed = file >= 0 && file < (int)sizeof lost && lost[file];
     if (failed) lost[file] = 0;
-    const int code = ((int (*)(int))dlsym(RTLD_NEXT, "close"))(file);
+    return failed;
+}
+
+static int closed(int code, int failed) {
     if (!failed) return code;
     errno = ENOSPC;
     return -1;
+}
+
+ssize_t write(int file, const void* data, size_t bytes) {
+    if (loses(file)) return (ssize_t)bytes;
+    return ((ssize_t(*)(int, const void*, size_t))dlsym(RTLD_NEXT, "write"))(file, data, bytes);
+}
+
+ssize_t writev(int file, const struct iovec* parts, int count) {
+    ssize_t bytes = 0;
+    for (int i = 0; i < count; ++i) bytes += (ssize_t)parts[i].iov_len;
+    if (loses(file)) return bytes;
+    return ((ssize_t(*)(int, const struct iovec*, int))dlsym(RTLD_NEXT, "writev"))(file, parts, count);
+}
+
+int close(int file) {
+    const int failed = has_lost(file);
+    return closed(((int (*)(int))dlsym(RTLD_NEXT, "close"))(file), failed);
+}
+
+int fclose(FILE* stream) {
+    const int failed = has_lost(fileno(stream));
+    return closed(((int (*)(FILE*))dlsym(RTLD_NEXT, "fclose"))(stream), failed);
 }

@@ -168,6 +168,28 @@ TEST_F(SharedFolder, DiskFullAtCloseLosesNoRows) {
     for (std::size_t i = 0; i < rows.size(); ++i) ASSERT_EQ(rows[i].at("step"), std::to_string(i + 1));
 }
 
+// An empty file would replace an earlier result.
+TEST_F(SharedFolder, DiskFullAtCloseReplacesNoResult) {
+    make_run("run", 2);
+    const Words from = {"--checkpoint", "run", "--data", "d.h5", "--limit", "3", "--quiet"};
+    const std::vector<std::pair<std::string, Words>> commands = {
+        {GLOW_COMPRESS_PROGRAM, from + Words{"-o", "x.glow"}},
+        {GLOW_EVAL_PROGRAM, from + Words{"--per-image", "bits.csv"}},
+        {GLOW_EVAL_PROGRAM, from + Words{"--map", "map.npy"}}};
+    for (const auto& [program, words] : commands) {
+        const std::string result = words.back();
+        write_bytes(folder / result, "earlier");
+        Surroundings full;
+        full.environment = {
+            {"LD_PRELOAD", GLOW_FULL_AT_CLOSE}, {"GLOW_FULL", "d.h5"}, {"GLOW_FULL_NAME", ".tmp"}};
+        expect_error(Process(folder.path(), program, words, full).wait(), 1,
+                     result + ": cannot be written (disk full?)");
+        EXPECT_EQ(read_bytes(folder / result), "earlier");
+        ASSERT_EQ(start(program, words).wait().code, 0);
+        EXPECT_NE(read_bytes(folder / result), "earlier");
+    }
+}
+
 // latest.h5 and best.h5 are then hard links, or copies.
 TEST_F(SharedFolder, RunsWithoutSymbolicLinks) {
     const Words options = {"--checkpoint-every", "2", "--keep",         "2",
