@@ -89,6 +89,16 @@ std::vector<std::string> archive_names(const std::vector<std::string>& paths) {
     return names;
 }
 
+void require_restorable(const std::filesystem::path& path, const std::string& name) {
+    constexpr std::size_t kLongest = 255;  // NAME_MAX
+    std::string problem = photo_name_problem(name);
+    if (std::filesystem::path(name).filename().string().size() > kLongest)
+        problem = fmt::format("has more than {} bytes", kLongest);
+    if (!problem.empty())
+        throw InputError(fmt::format("{}: cannot be restored: its name in the archive, {}, {}", path.string(),
+                                     name, problem));
+}
+
 ExactPhoto read_codable_photo(const std::filesystem::path& path, const ModelConfig& model) {
     ExactPhoto photo = read_photo_exactly(path, model.channels);
     const auto lost = static_cast<std::uint8_t>((1 << (8 - model.n_bits)) - 1);

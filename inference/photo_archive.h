@@ -13,6 +13,10 @@ namespace glow {
 // suffix: "holiday/1.jpg.png".
 std::vector<std::string> archive_names(const std::vector<std::string>& paths);
 
+// Throws InputError if no file system takes the photograph's name in the archive, because the further suffix
+// makes it too long.
+void require_restorable(const std::filesystem::path& path, const std::string& name);
+
 // Reads a photograph. Throws InputError if it cannot be read, coded by the model without loss, or restored.
 ExactPhoto read_codable_photo(const std::filesystem::path& path, const ModelConfig& model);
 CompressedPhoto describe_photo(const ExactPhoto& photo, const std::string& name);

@@ -120,6 +120,7 @@ Survey survey_photos(const CommandLine& command, const Options& options, const P
     for (std::size_t n = 0; n < names.size(); ++n) {
         const std::filesystem::path path = folder / files.names[n];
         try {
+            require_restorable(path, names[n]);
             ExactPhoto photo = read_codable_photo(path, model);
             survey.photos.push_back({path, describe_photo(photo, names[n])});
             const Image image = with_channels(std::move(photo.image), photo.gray ? 1 : model.channels);
