@@ -1,5 +1,6 @@
 // glow_decompress: restores the images of a glow_compress file.
 #include <algorithm>
+#include <map>
 #include <memory>
 
 #include "data/formats/atomic_file.h"
@@ -47,16 +48,22 @@ class PictureFolder {
                                          existing.size(), join_problems(existing)));
     }
 
-    void write(index_t number, const Image& image) const {
+    void write(index_t number, const Image& image) {
         const std::string& name = names_[static_cast<std::size_t>(number)];
         if (const std::string problem = problem_with(name); !problem.empty()) throw InputError(problem);
         const fs::path path = folder_ / name;
+        if (const auto id = file_id(path); id && written_.contains(*id))
+            throw InputError(fmt::format(
+                "{}: its file system has no other name for {}, which would be lost: choose a folder on "
+                "one that distinguishes upper and lower case",
+                path.string(), written_.at(*id)));
         std::error_code failed;
         fs::create_directories(path.parent_path(), failed);
         if (failed)
             throw InputError(fmt::format("{}: cannot create the folder: {}", path.parent_path().string(),
                                          failed.message()));
         write_png(path, image);
+        if (const auto id = file_id(path)) written_.emplace(*id, name);
     }
 
   private:
@@ -78,6 +85,7 @@ class PictureFolder {
 
     fs::path folder_;
     std::vector<std::string> names_;
+    std::map<FileId, std::string> written_;  // by this object
 };
 
 void restore_photos(const CommandLine& command, const Options& options, LoadedModel& model,
@@ -85,7 +93,7 @@ void restore_photos(const CommandLine& command, const Options& options, LoadedMo
     const index_t count = std::ssize(images.photos);
     std::vector<std::string> names;
     for (const CompressedPhoto& photo : images.photos) names.push_back(photo.name);
-    const PictureFolder folder(options.output, std::move(names), options.force);
+    PictureFolder folder(options.output, std::move(names), options.force);
     ProgressLine progress(command, "photographs");
     decompress_photos(model, images, [&](index_t number, const Image& image) {
         folder.write(number, image);
@@ -102,7 +110,7 @@ void restore_numbered(const CommandLine& command, const Options& options, Loaded
     std::vector<std::string> names;
     for (index_t n = 0; n < images.images; ++n) names.push_back(fmt::format("{:06d}.png", n));
     refuse_other_pictures({"--output", options.output}, images.images);
-    const PictureFolder folder(options.output, std::move(names), options.force);
+    PictureFolder folder(options.output, std::move(names), options.force);
     const index_t bytes = images.H * images.W * images.C;
     std::vector<std::uint8_t> all;
     ProgressLine progress(command, "images");

@@ -190,6 +190,28 @@ TEST_F(SharedFolder, DiskFullAtCloseReplacesNoResult) {
     }
 }
 
+// Two photographs of an archive may have the same name there.
+TEST_F(SharedFolder, RestoresNoPhotographOverAnother) {
+    make_run("run", 2);
+    fs::create_directory(folder / "photos");
+    const std::string names[] = {"photos/A.png", "photos/a.png"};
+    for (const std::string& name : names) write_png(folder / name, {4, 4, 1, std::vector<std::uint8_t>(16)});
+    ASSERT_EQ(start(GLOW_COMPRESS_PROGRAM, {"photos", "--checkpoint", "run", "-o", "p.glow", "--quiet"})
+                  .wait()
+                  .code,
+              0);
+    const auto restore = [&](const std::string& to, const Surroundings& surroundings) {
+        const Words words = {"p.glow", "--checkpoint", "run", "-o", to, "--quiet", "--force"};
+        return Process(folder.path(), GLOW_DECOMPRESS_PROGRAM, words, surroundings).wait();
+    };
+    Surroundings no_case;
+    no_case.environment["LD_PRELOAD"] = GLOW_NO_CASE;
+    for (int again = 0; again < 2; ++again)
+        expect_error(restore("one", no_case), 2, "one/a.png: its file system has no other name for A.png");
+    ASSERT_EQ(restore("two", {}).code, 0);
+    for (const char* const name : {"two/A.png", "two/a.png"}) EXPECT_TRUE(fs::exists(folder / name));
+}
+
 // latest.h5 and best.h5 are then hard links, or copies.
 TEST_F(SharedFolder, RunsWithoutSymbolicLinks) {
     const Words options = {"--checkpoint-every", "2", "--keep",         "2",
