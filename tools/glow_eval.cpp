@@ -126,7 +126,8 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
          {"weights", weights},
          {"step", model.info().progress.step}}};
     if (!noise) result.text += "; not a bound on the likelihood, because --dequant center adds no noise";
-    if (options.data.is_folder()) return result;
+    // The entropy is that of 8-bit pixels.
+    if (options.data.is_folder() || model.config().n_bits < 8) return result;
     if (const std::optional<double> entropy = describe_dataset(options.data.data).entropy_bpd) {
         result.text += fmt::format("; the data's entropy is {:.4f}", *entropy);
         result.json["entropy_bpd"] = *entropy;

@@ -215,10 +215,11 @@ class Run:
 
     def references(self):
         """(bits/dim, label) to compare with: the data's entropy if known, and the published result for the same data and bits."""
-        if "entropy" in self.data:
-            return [(self.data["entropy"], "entropy of the data")]
-        value, bits = PUBLISHED.get(self.data.get("name"), (None, None))
-        return [(value, "Glow, published")] if value and self.option("n-bits", 8) == bits else []
+        bits = self.option("n-bits", 8)
+        if "entropy" in self.data:  # of 8-bit pixels
+            return [(self.data["entropy"], "entropy of the data")] if bits == 8 else []
+        value, published_bits = PUBLISHED.get(self.data.get("name"), (None, None))
+        return [(value, "Glow, published")] if value and bits == published_bits else []
 
 
 def smoothed(values, window):

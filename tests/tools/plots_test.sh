@@ -102,6 +102,19 @@ else
     expect 0 "picture: other bits" plot "$work/other_bits" -o "$work/p.svg"
     not_published() { ! grep -q published "$work/p.svg"; }
     check "picture: no published value for other bits" not_published
+    if "$python" -c 'import h5py' 2>/dev/null; then
+        variant known
+        "$python" -c "import h5py, sys; f = h5py.File(sys.argv[1], 'w'); f['train/images'] = [0]; f.attrs['entropy_bpd'] = 5.25" "$work/known.h5"
+        sed -i "s|datasets/cifar10.h5|$work/known.h5|" "$work/known/config.toml"
+        expect 0 "picture: data of known entropy" plot "$work/known" -o "$work/p.svg"
+        check "picture: entropy 5.25" grep -q 'entropy of the data: 5.25' "$work/p.svg"
+        sed -i 's/n-bits = 8/n-bits = 5/' "$work/known/config.toml"
+        expect 0 "picture: known entropy, other bits" plot "$work/known" -o "$work/p.svg"
+        no_entropy() { ! grep -q entropy "$work/p.svg"; }
+        check "picture: no entropy for other bits" no_entropy
+    else
+        skip "picture: data of known entropy: no h5py here"
+    fi
     expect 0 "picture: against another run" plot "$work/good" -o "$work/p.svg" --against "$work/run"
     check "picture: the other run is named" grep -q 'run, training batches' "$work/p.svg"
     expect 0 "picture: against a curve of three points" plot "$work/good" -o "$work/p.svg" --against "$root/docs/reference/public-glow"

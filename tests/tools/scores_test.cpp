@@ -123,6 +123,28 @@ TEST_F(EvalScores, NamesDrawsInResult) {
                      2, option + std::string(" needs noise"));
 }
 
+// The entropy stored with a data set is that of its 8-bit pixels.
+TEST_F(EvalScores, EntropyIsShownForEightBits) {
+    make_run("few", 1, {"--n-bits", "3"});
+    const ImageSet set = load_split(folder / "d.h5", "test");
+    DatasetInfo info;
+    info.H = info.W = 8;
+    info.C = 3;
+    info.entropy_bpd = 5.25;
+    DatasetWriter writer(folder / "known.h5", info);
+    writer.append("test", set.N, set.images.data(), nullptr);
+    writer.commit();
+    for (const char* const run : {"run", "few"}) {
+        const Words from = {"--checkpoint", run, "--data", "known.h5"};
+        const bool shown = run == std::string("run");
+        const Outcome text = eval(from), json = eval(from + Words{"--json"});
+        ASSERT_EQ(text.code, 0) << text.err;
+        ASSERT_EQ(json.code, 0) << json.err;
+        EXPECT_EQ(text.out.find("; the data's entropy is 5.2500") != std::string::npos, shown) << text.out;
+        EXPECT_EQ(nlohmann::json::parse(json.out).contains("entropy_bpd"), shown) << json.out;
+    }
+}
+
 // No image is in both halves of the picture.
 TEST_F(EvalScores, FewImagesAreShownOnce) {
     const auto tiles = [&](const std::string& images) {
