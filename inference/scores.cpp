@@ -8,7 +8,7 @@
 
 namespace glow {
 
-std::vector<double> png_bits_per_dim(const SplitImages& images) {
+std::vector<double> png_bits_per_dim(const SplitImages& images, int n_bits) {
     constexpr index_t kAtOnce = 64, kBytesAtOnce = index_t{1} << 24;  // read together, unless one has more
     const ImageSet& shape = images.set();
     const index_t bytes = shape.image_bytes(), batch = std::clamp<index_t>(kBytesAtOnce / bytes, 1, kAtOnce);
@@ -20,6 +20,8 @@ std::vector<double> png_bits_per_dim(const SplitImages& images) {
         const index_t count = std::min(batch, images.N() - first);
         std::iota(numbers.begin(), numbers.begin() + count, first);
         images.gather(numbers.data(), count, pixels.data());
+        for (std::uint8_t& pixel : pixels)
+            pixel = static_cast<std::uint8_t>(pixel >> (8 - n_bits) << (8 - n_bits));
         for (index_t n = 0; n < count; ++n) {
             image.pixels.assign(pixels.data() + n * bytes, pixels.data() + (n + 1) * bytes);
             bits.push_back(8.0 * static_cast<double>(png_bytes(image)) / static_cast<double>(bytes));

@@ -14,7 +14,8 @@
 namespace glow {
 
 // Bits per value of each image encoded as a separate PNG file: [N]. Gray or RGB, with or without alpha.
-std::vector<double> png_bits_per_dim(const SplitImages& images);
+// Encodes only the upper n_bits bits of each pixel, which the model sees.
+std::vector<double> png_bits_per_dim(const SplitImages& images, int n_bits);
 
 // Probability that a value of `high` exceeds one of `low`, ties counting half: the area under the ROC curve.
 // Both must be non-empty.

@@ -177,9 +177,9 @@ void add_score_options(CLI::App& app, ScoreOptions& options) {
 namespace {
 
 // Compares another data set's scores with ours. png: PNG sizes of our images.
-void compare(const ScoreOptions& options, const std::vector<double>& bits, const std::vector<double>& png,
-             const ScoredImages& others, EvalResult& result) {
-    const std::vector<double> other_png = png_bits_per_dim(others.images);
+void compare(const ScoreOptions& options, int n_bits, const std::vector<double>& bits,
+             const std::vector<double>& png, const ScoredImages& others, EvalResult& result) {
+    const std::vector<double> other_png = png_bits_per_dim(others.images, n_bits);
     if (!options.against_per_image.empty())
         write_per_image(options.against_per_image, options, others, other_png);
     const double plain = auroc(bits, others.bits),
@@ -198,11 +198,11 @@ void compare(const ScoreOptions& options, const std::vector<double>& bits, const
 
 }  // namespace
 
-void use_scores(const ScoreOptions& options, const ScoredImages& scored, const ScoredImages* others,
-                EvalResult& result) {
+void use_scores(const ScoreOptions& options, int n_bits, const ScoredImages& scored,
+                const ScoredImages* others, EvalResult& result) {
     std::vector<double> png;
     if (options.complexity || options.sort_by == ScoreOrder::corrected || others != nullptr)
-        png = png_bits_per_dim(scored.images);
+        png = png_bits_per_dim(scored.images, n_bits);
     if (!options.per_image.empty()) write_per_image(options.per_image, options, scored, png);
     if (!options.extremes.empty()) write_extremes(options, scored, order_score(options, scored, png));
     if (!png.empty()) {
@@ -212,7 +212,7 @@ void use_scores(const ScoreOptions& options, const ScoredImages& scored, const S
                 "\ncorrelation with the size as PNG: {:.3f} (a likelihood prefers smooth images)", *r);
         result.json["png_correlation"] = or_null(r);
     }
-    if (others != nullptr) compare(options, scored.bits, png, *others, result);
+    if (others != nullptr) compare(options, n_bits, scored.bits, png, *others, result);
 }
 
 }  // namespace glow

@@ -52,8 +52,8 @@ std::string short_name(const std::string& name);
 // Throws InputError if a picture of these images, whose scores are not known yet, would be too large.
 void check_pictures(const ScoreOptions& options, const ScoredImages& scored);
 
-// Applies the options and extends the result. others: the images of --against, if given.
-void use_scores(const ScoreOptions& options, const ScoredImages& scored, const ScoredImages* others,
-                EvalResult& result);
+// Applies the options and extends the result. n_bits: of the model. others: the images of --against, if any.
+void use_scores(const ScoreOptions& options, int n_bits, const ScoredImages& scored,
+                const ScoredImages* others, EvalResult& result);
 
 }  // namespace glow

@@ -206,7 +206,7 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     if (others) others->bits = likelihoods(model, others->images, request).bits_per_dim;
     if (!processes.is_root()) return;
     const ScopedTimeout timeout("writing the scores");
-    use_scores(options.scores, scored, others ? &*others : nullptr, result);
+    use_scores(options.scores, model.config().n_bits, scored, others ? &*others : nullptr, result);
     if (options.maps.any()) write_maps(options.maps, scored, model.config(), maps, result);
     command.result(result.text, result.json);
 }

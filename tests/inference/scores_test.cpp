@@ -44,10 +44,23 @@ TEST(Scores, PngSizeFollowsComplexity) {
     test::Random random(1);
     for (index_t i = 0; i < set.image_bytes(); ++i)
         set.images[set.image_bytes() + i] = static_cast<std::uint8_t>(random.integer(0, 255));
-    const std::vector<double> bits = png_bits_per_dim(set);
+    const std::vector<double> bits = png_bits_per_dim(set, 8);
     EXPECT_LT(bits[0], 0.5);
     EXPECT_GT(bits[1], 8);
     EXPECT_LT(bits[1], 8.5);
+}
+
+TEST(Scores, PngSizeIgnoresBitsThatTheModelDoesNotSee) {
+    ImageSet upper{70, 8, 8, 1, std::vector<std::uint8_t>(70 * 64), {}, 0}, all = upper;
+    test::Random random(3);
+    for (std::size_t i = 0; i < upper.images.size(); ++i) {
+        upper.images[i] = static_cast<std::uint8_t>(32 * random.integer(0, 7));
+        all.images[i] = static_cast<std::uint8_t>(upper.images[i] + random.integer(0, 31));
+    }
+    const std::vector<double> seen = png_bits_per_dim(upper, 8);
+    EXPECT_EQ(png_bits_per_dim(upper, 3), seen);
+    EXPECT_EQ(png_bits_per_dim(all, 3), seen);
+    EXPECT_GT(png_bits_per_dim(all, 4)[0], seen[0]);
 }
 
 TEST(Scores, PngSizesOfManyImages) {
@@ -56,9 +69,9 @@ TEST(Scores, PngSizesOfManyImages) {
     ImageSet many{150, 4, 4, 1, std::vector<std::uint8_t>(150 * 16), {}, 0};
     for (std::uint8_t& pixel : many.images) pixel = static_cast<std::uint8_t>(random.integer(0, 255));
     for (const index_t n : {0, 63, 64, 149}) std::copy_n(one.image(0), 16, many.images.data() + n * 16);
-    const std::vector<double> bits = png_bits_per_dim(many);
+    const std::vector<double> bits = png_bits_per_dim(many, 8);
     ASSERT_EQ(bits.size(), 150u);
-    for (const index_t n : {0, 63, 64, 149}) EXPECT_EQ(bits[n], png_bits_per_dim(one)[0]);
+    for (const index_t n : {0, 63, 64, 149}) EXPECT_EQ(bits[n], png_bits_per_dim(one, 8)[0]);
     EXPECT_GT(bits[1], bits[0]);
 }
 

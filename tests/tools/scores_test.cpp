@@ -145,6 +145,26 @@ TEST_F(EvalScores, EntropyIsShownForEightBits) {
     }
 }
 
+// Images that differ only in bits that the model does not see have equal scores.
+TEST_F(EvalScores, CorrectsByTheSizeOfWhatTheModelSees) {
+    make_run("few", 1, {"--n-bits", "3"});
+    const ImageSet set = load_split(folder / "d.h5", "test");
+    DatasetInfo info;
+    info.H = info.W = 8;
+    info.C = 3;
+    std::vector<std::uint8_t> coarse = set.images;
+    for (std::uint8_t& pixel : coarse) pixel = static_cast<std::uint8_t>(pixel & 0xe0);
+    DatasetWriter writer(folder / "coarse.h5", info);
+    writer.append("test", set.N, coarse.data(), nullptr);
+    writer.commit();
+    const Outcome outcome =
+        eval({"--checkpoint", "few", "--data", "d.h5", "--against", "coarse.h5", "--json", "--per-image",
+              "fine.csv", "--against-per-image", "coarse.csv", "--complexity"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(nlohmann::json::parse(outcome.out)["against"]["auroc_corrected"], 0.5);
+    EXPECT_EQ(read_bytes(folder / "fine.csv"), read_bytes(folder / "coarse.csv"));
+}
+
 // No image is in both halves of the picture.
 TEST_F(EvalScores, FewImagesAreShownOnce) {
     const auto tiles = [&](const std::string& images) {
