@@ -25,6 +25,7 @@
 #include "runtime/context.h"
 #include "runtime/memory_limit.h"
 #include "tests/support.h"
+#include "tests/tools/process.h"
 
 namespace glow {
 namespace {
@@ -232,7 +233,7 @@ TEST(Threads, AffinityMaskLowersOnlyDefault) {
 
 // A limit of one additional thread, as a user whom limits apply to. For this process only.
 TEST(ThreadsChild, DISABLED_ThreadLimit) {
-    const uid_t nobody = 54321;
+    const uid_t nobody = unused_user();
     if (geteuid() == 0 && setresuid(nobody, nobody, nobody) != 0) GTEST_SKIP() << "cannot change the user";
     prctl(PR_SET_DUMPABLE, 1);  // needed by the leak checker of sanitizer builds
     rlimit limit{}, before{};
