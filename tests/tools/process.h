@@ -87,6 +87,12 @@ class Process {
     Process& operator=(const Process&) = delete;
 
     void kill(int signal) const { ::kill(child_, signal); }
+    // Stops it, until kill(SIGCONT).
+    void pause() const {
+        siginfo_t info{};
+        kill(SIGSTOP);
+        waitid(P_PID, static_cast<id_t>(child_), &info, WSTOPPED | WEXITED | WNOWAIT);
+    }
     pid_t pid() const { return child_; }
     std::string err() const { return read_bytes(err_path_); }  // so far
     bool running() const {

@@ -112,9 +112,11 @@ TEST_F(SharedFolder, OneOfTwoSimultaneousStartsTrains) {
 TEST_F(SharedFolder, DoesNotWriteToReplacedFolder) {
     Process first = start_run("run");
     ASSERT_TRUE(first.wait_until([&] { return has_checkpoint("run"); })) << first.err();
+    first.pause();  // otherwise it may make the deleted folder again
     fs::rename(folder / "run", folder / "away");
     fs::create_directory(folder / "run");
     const FileLock other(folder / "run/run.lock", "run", "");
+    first.kill(SIGCONT);
     ASSERT_TRUE(first.wait_until([&] { return first.err().find("run is in use by") != std::string::npos; }));
     for (const auto& entry : fs::directory_iterator(folder / "run"))
         EXPECT_EQ(entry.path().filename(), "run.lock");
@@ -317,7 +319,7 @@ TEST_F(Outputs, SecondGlowDataIsRejected) {
     Process first =
         start(GLOW_DATA_PROGRAM, {"synthetic", "shapes", "--train", "20000", "-o", "s.h5", "--quiet"});
     ASSERT_TRUE(first.wait_until([&] { return fs::exists(folder / ".s.h5.lock"); })) << first.err();
-    first.kill(SIGSTOP);
+    first.pause();
     expect_error(start(GLOW_DATA_PROGRAM, {"synthetic", "gauss", "--train", "9", "-o", "s.h5"}).wait(), 2,
                  "in use");
     first.kill(SIGCONT);
