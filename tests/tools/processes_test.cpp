@@ -126,10 +126,10 @@ struct Processes : Commands {
                   without(read_csv(folder / b / "metrics.csv"), kDiffering));
     }
 
-    // Runs on 4 processes until `when(process)`, then calls `strike(ranks)`: all must end within `seconds`
-    // with a nonzero status.
+    // Runs on 4 processes until `when(process)`, then calls `strike(ranks)`: all must end with a nonzero
+    // status. They need some seconds; the limit is for machines that are slow or stand still for a while.
     template <class When, class Strike>
-    Outcome struck(const Words& arguments, double seconds, When when, Strike strike) const {
+    Outcome struck(const Words& arguments, When when, Strike strike) const {
         const Variable quick("GLOW_WATCHDOG_SECONDS", "6");
         Process run = start(4, arguments);
         EXPECT_TRUE(run.wait_until([&] { return when(run); })) << run.err();
@@ -138,9 +138,9 @@ struct Processes : Commands {
         strike(ranks);
         const Clock::time_point then = Clock::now();
         const Outcome outcome = run.wait();
-        EXPECT_LT(std::chrono::duration<double>(Clock::now() - then).count(), seconds);
+        EXPECT_LT(Clock::now() - then, 60s);
         EXPECT_NE(outcome.code, 0) << outcome.err;
-        for (int i = 0; i < 500; ++i) {  // none may remain
+        for (int i = 0; i < 6000; ++i) {  // none may remain
             bool gone = true;
             for (const auto& [rank, pid] : ranks) gone = gone && !is_running(pid);
             if (gone) return outcome;
@@ -293,21 +293,24 @@ TEST_F(Processes, DetectsOtherLauncher) {
 
 TEST_F(Processes, LostRankEndsRunWhichResumes) {
     const Words saving = {"--checkpoint-every", "3", "--eval-every", "0", "--sample-every", "0"};
-    losses(4, "whole", words("whole", 40, saving));
-    for (const int signal : {SIGKILL, SIGSTOP}) {
-        const std::string out = "run" + std::to_string(signal);
+    int last = 0;
+    const std::map<std::string, int> signals = {{"killed", SIGKILL}, {"stopped", SIGSTOP}};
+    for (const auto& [out, signal] : signals) {
         const Outcome outcome = struck(
-            words(out, 100000, saving), 20, [](const Process& run) { return steps_are_logged(run, 14); },
-            [&](const std::map<int, pid_t>& ranks) { ::kill(ranks.at(2), signal); });
+            words(out, 100000, saving), [](const Process& run) { return steps_are_logged(run, 14); },
+            [&, signal = signal](const std::map<int, pid_t>& ranks) { ::kill(ranks.at(2), signal); });
         EXPECT_NE(outcome.err.find("rank 2 "), std::string::npos) << outcome.err;
         // launchers report dead ranks themselves
         const std::string told = signal == SIGSTOP ? ": rank 2 on " : "";
         EXPECT_NE(outcome.err.find(told), std::string::npos) << outcome.err;
-        // As far as an undisturbed run, except for at most one checkpoint.
+        // At most one checkpoint is lost.
         const int saved = static_cast<int>(CheckpointEdit(folder / out / "latest.h5").step);
         ASSERT_GE(saved, 12);
-        if (saved > 40) continue;  // a fast machine and a slow test
-        losses(4, out, words(out, 40, saving + Words{"--resume", "auto"}));
+        last = std::max(last, saved + 4);
+    }
+    losses(4, "whole", words("whole", last, saving));
+    for (const auto& [out, signal] : signals) {
+        losses(4, out, words(out, last, saving + Words{"--resume", "auto"}));
         expect_equal_metrics(out, "whole");
         expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
     }
@@ -326,22 +329,23 @@ TEST_F(Processes, ThrowingRankEndsRun) {
 TEST_F(Processes, LostRankDuringInitialization) {
     make_dataset(folder / "large.h5", 32, 32, 3, 400, 0, 0);
     const Words slow = {"--data",  "large.h5", "--levels",     "3",   "--depth",      "8",
-                        "--width", "256",      "--init-batch", "200", "--eval-every", "0"};
-    losses(4, "whole", words("whole", 1, slow));
+                        "--width", "256",      "--init-batch", "120", "--eval-every", "0"};
     for (const int signal : {SIGKILL, SIGSTOP}) {
         const std::string out = "run" + std::to_string(signal);
         const Outcome outcome = struck(
-            words(out, 100000, slow), 25,
+            words(out, 100000, slow),
             [](const Process& run) { return run.err().find("initializing") != std::string::npos; },
             [&](const std::map<int, pid_t>& ranks) { ::kill(ranks.at(1), signal); });
         EXPECT_EQ(outcome.err.find("step  "), std::string::npos)
             << "not in the initialization: " << outcome.err;
         EXPECT_NE(outcome.err.find("rank 1 "), std::string::npos) << outcome.err;
-        // Without a checkpoint the run starts again from the beginning.
-        losses(4, out, words(out, 1, slow + Words{"--resume", "auto"}));
-        expect_equal_metrics(out, "whole");
-        expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
     }
+    // Without a checkpoint the run starts again from the beginning.
+    const std::string out = "run" + std::to_string(SIGKILL);
+    losses(4, out, words(out, 1, slow + Words{"--resume", "auto"}));
+    losses(4, "whole", words("whole", 1, slow));
+    expect_equal_metrics(out, "whole");
+    expect_equal_weights(out + "/latest.h5", "whole/latest.h5");
 }
 
 TEST_F(Processes, ResumeWithAnotherNumberChoosesThreadsAgain) {
@@ -398,7 +402,7 @@ TEST_F(SlowFiles, LostRankWhileRootWrites) {
             {
                 const Variable slow("GLOW_SLOW_FSYNC_SECONDS", "1.5");  // two per checkpoint
                 struck(
-                    words(out, 100000, saving), 30,
+                    words(out, 100000, saving),
                     [&](const Process& run) { return writes(run, folder / out / "checkpoints"); },
                     [&](const std::map<int, pid_t>& ranks) { ::kill(ranks.at(rank), signal); });
             }
@@ -538,10 +542,11 @@ TEST_F(Processes, SecondInterruptExitsImmediately) {
                                  {"--data", "large.h5", "--levels", "3", "--depth", "16", "--width", "256",
                                   "--init-batch", "400"}));
     ASSERT_TRUE(run.wait_until([&] { return run.err().find("initializing") != std::string::npos; }));
-    const pid_t rank = ranks_of(run.pid()).at(1);
-    ::kill(rank, SIGINT);
-    std::this_thread::sleep_for(100ms);
-    ::kill(rank, SIGINT);
+    const pid_t root = ranks_of(run.pid()).at(0);
+    ::kill(root, SIGINT);
+    // Until it has been delivered, a second one would be lost.
+    ASSERT_TRUE(run.wait_until([&] { return run.err().find("again: leave now") != std::string::npos; }));
+    ::kill(root, SIGINT);
     EXPECT_NE(run.wait().code, 0);
     EXPECT_FALSE(std::filesystem::exists(folder / "run/latest.h5"));
 }
