@@ -35,8 +35,8 @@ if lr == os.environ.get("FAIL"):
     sys.exit(print("starting\\nglow_train: error: step 3: the loss is not finite", file=sys.stderr) or 1)
 os.makedirs(out, exist_ok=True)
 if lr == os.environ.get("WAIT") and not os.path.exists(out + "/begun"):
-    open(out + "/begun", "w").close()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+    open(out + "/begun", "w").close()
     time.sleep(60)
 bits = 4 + 100 * float(lr) + 0.1 * int(seed) + 0.001 * ((int(seed) * 7 + len(lr)) % 3)
 open(out + "/bits", "w").write(str(bits))
@@ -61,7 +61,8 @@ class Compare(unittest.TestCase):
         self.folder = Path(folder.name)
         (self.folder / "bin").mkdir()
         for name, text in (("glow_train", TRAIN), ("glow_eval", EVAL), ("glow_data", DATA)):
-            (self.folder / "bin" / name).write_text(text)
+            # The python3 on PATH may be a slow script that looks for one.
+            (self.folder / "bin" / name).write_text(text.replace("/usr/bin/env python3", f"{sys.executable} -IS"))
             (self.folder / "bin" / name).chmod(0o755)
         (self.folder / "d.h5").write_text("")
         self.environment = dict(os.environ, GLOW_BIN=str(self.folder / "bin"), CALLS=str(self.folder / "calls"))

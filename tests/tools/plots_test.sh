@@ -256,14 +256,14 @@ if [ -n "$python" ]; then
     printf 'index,bpd\n0,\xe9\n' >"$work/latin.csv"
     expect 2 "plot_scores: a number that is not UTF-8" forked "$tools/plot_scores.py" "$work/latin.csv" -o "$work/x.png"
     mkfifo "$work/pipe"
-    expect 2 "plot_scores: a pipe that no process writes" timeout 20 "$python" "$tools/plot_scores.py" "$work/pipe" -o "$work/x.png"
-    expect 2 "plot_memory: a pipe that no process writes" timeout 20 "$python" "$tools/plot_memory.py" "$work/pipe" -o "$work/x.png"
+    expect 2 "plot_scores: a pipe that no process writes" timeout 120 "$python" "$tools/plot_scores.py" "$work/pipe" -o "$work/x.png"
+    expect 2 "plot_memory: a pipe that no process writes" timeout 120 "$python" "$tools/plot_memory.py" "$work/pipe" -o "$work/x.png"
     rm "$work/hostile/metrics.csv" && mkfifo "$work/hostile/metrics.csv"
-    expect 2 "report: a pipe that no process writes" timeout 20 "$python" "$tools/report.py" "$work/hostile"
+    expect 2 "report: a pipe that no process writes" timeout 120 "$python" "$tools/report.py" "$work/hostile"
     rm -r "$work/hostile" && run_folder hostile 12
     for data in 5 "'$work/pipe'"; do
         echo "data = $data" >"$work/hostile/config.toml"
-        expect 0 "report: data = $data" timeout 20 "$python" "$tools/report.py" "$work/hostile" -o "$work/x.html"
+        expect 0 "report: data = $data" timeout 120 "$python" "$tools/report.py" "$work/hostile" -o "$work/x.html"
     done
     # Without PYTHONUNBUFFERED Python writes the verdict at its end.
     full() { env -u PYTHONUNBUFFERED "$@" >/dev/full; }

@@ -1,5 +1,5 @@
 // Checkpoints: round trip, every kind of damage, atomic writes.
-#include <chrono>
+#include <ctime>
 #include <functional>
 
 #include "inference/loaded_model.h"
@@ -270,10 +270,10 @@ TEST_F(CheckpointTest, RejectsAbsurdModelSizes) {
         for (const auto& [key, value] : changes) config[key] = value;
         edit.config = config.dump();
         edit.write(folder / "bad.h5");
-        const auto start = std::chrono::steady_clock::now();
+        const std::clock_t start = std::clock();
         expect_throw<InputError>(
             [&] { LoadedModel(folder / "bad.h5", true, Precision::fp32, 64, training.backend); }, {"bad.h5"});
-        EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+        EXPECT_LT(std::clock() - start, 5 * CLOCKS_PER_SEC);
     };
     refuse_model({{"image_height", 32768},
                   {"image_width", 32768},

