@@ -119,7 +119,8 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(target_of(path
             if (attempt == kMaxAttempts) refuse(path, "its temporary file was removed");
             continue;
         }
-        if (errno == ENOENT) refuse(path, fmt::format("folder {} does not exist", folder_of(path_).string()));
+        if (errno == ENOENT)
+            refuse(path, fmt::format("folder {} does not exist: create it first", folder_of(path_).string()));
         if (errno != EEXIST || attempt == kMaxAttempts) refuse(path, std::strerror(errno));
     }
 }

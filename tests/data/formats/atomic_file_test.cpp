@@ -73,7 +73,7 @@ TEST(AtomicFile, RejectsUnwritablePaths) {
     const auto try_to_write = [](const std::filesystem::path& path) {
         return [path] { AtomicFile file(path); };
     };
-    expect_throw<InputError>(try_to_write(folder / "none/a"), {"none", "does not exist"});
+    expect_throw<InputError>(try_to_write(folder / "none/a"), {"none", "does not exist: create it first"});
     expect_throw<InputError>(try_to_write(folder / "file/a"), {"file/a", "Not a directory"});
     expect_throw<InputError>(try_to_write(folder.path()), {"it is a folder"});
     expect_throw<InputError>(try_to_write("/dev/null"), {"/dev/null", "not a regular file"});
