@@ -4,6 +4,7 @@
 - Every link and picture leads to a file of the repository, and every #heading exists.
 - docs/README.md lists every page of docs/, and docs/results.md every page of docs/results/.
 - Every command line in a code block, and every inline one, uses commands, subcommands and options that exist.
+- Scripts that a code block starts are executable.
 - Every option and every path of the repository that inline code names exists.
 - Every page that a source file names exists.
 """
@@ -138,8 +139,8 @@ def words_of(line):
         return line.split()
 
 
-def check_command(where, line, programs):
-    """The options of every command of ours in a line of shell."""
+def check_command(where, line, programs, in_block=True):
+    """The options of every command of ours in a line of shell, and that its scripts can be started."""
     for part in re.split(r"\|\|?|&&|;|>", line):
         words = words_of(part)
         for i, word in enumerate(words):
@@ -152,6 +153,8 @@ def check_command(where, line, programs):
                 if not script.exists():
                     problems.append(f"{where}: there is no {word}")
                 else:
+                    if in_block and i == 0 and not os.access(script, os.X_OK):
+                        problems.append(f"{where}: {word} cannot be run as written: it is not executable")
                     text = script.read_text()
                     own = words[i + 1:]
                     own = own[: own.index("--")] if "--" in own else own  # behind it: options of another program
@@ -185,7 +188,7 @@ def check_program(where, name, words, programs):
 def check_inline(page, code, programs):
     where = str(page.relative_to(ROOT))
     if re.match(r"(glow_[a-z]+|mpirun|tools/|tests/)", code):
-        check_command(where, code, programs)
+        check_command(where, code, programs, in_block=False)
     elif re.fullmatch(r"--[a-z][\w-]*.*", code):
         option = re.match(r"--[a-z][\w-]*", code).group()
         if option not in programs.all_options() and option not in FOREIGN and not in_a_script(option):

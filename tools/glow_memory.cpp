@@ -395,7 +395,7 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
     apply_figure(request, command.app());
     check_used(request, command.app());
     if (!request.plot.empty() && request.csv.empty())
-        throw InputError("--plot needs --csv, whose rows it plots");
+        throw InputError("--plot needs --csv F.csv, whose rows it plots");
     if (!request.plot.empty()) plot(request, {"--check"});  // before hours of measuring
     const Backend backend = Backend::for_plans(device, request.threads);
     const std::vector<Point> all = points(command, request, backend);
@@ -485,7 +485,8 @@ void add_options(CommandLine& command, const std::shared_ptr<Request>& r) {
     app.add_option("--passes", r->passes, "Passes per measurement; the fastest is reported")
         ->check(CLI::Range(1, 1000));
     app.add_option("--csv", r->csv, "Write the rows to a file as they are measured");
-    app.add_option("--plot", r->plot, "Plot the rows as PNG, SVG or PDF (plot_memory.py, matplotlib)");
+    app.add_option("--plot", r->plot,
+                   "Plot the rows of --csv as PNG, SVG or PDF (plot_memory.py, matplotlib)");
     add_device(app, r->device);
     add_precision(app, r->precision);
     add_threads(app, r->threads);
