@@ -86,6 +86,25 @@ void flush_results() {
     throw Error(what);
 }
 
+// The subcommand that was given, or the command itself.
+const CLI::App& given_app(const CLI::App& app) {
+    const auto given = app.get_subcommands();
+    return given.empty() ? app : given_app(*given.front());
+}
+
+// What is wrong with the arguments. `unknown`: those that belong to no option.
+std::string describe_problem(const CLI::ParseError& error, const std::vector<std::string>& unknown) {
+    // CLI11 reports what is missing before what is unknown, which may be the same thing misspelled.
+    if (!unknown.empty() && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr)
+        return fmt::format("{}, found \"{}\"", error.what(), unknown.front());
+    if (unknown.empty() || dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr) return error.what();
+    std::string text =  // CLI11's own text has them in reverse order
+        unknown.size() == 1 ? "The following argument was not expected:"
+                            : "The following arguments were not expected:";
+    for (const std::string& word : unknown) text += " " + word;
+    return text;
+}
+
 // "glow_data images --help", of the subcommand that was given.
 std::string help_command(const CLI::App& app, const std::string& name) {
     const auto given = app.get_subcommands();
@@ -264,13 +283,11 @@ void CommandLine::parse_and_run(int argc, char** argv) {
         if (is_root()) std::fwrite(text.data(), 1, text.size(), stdout);
         return flush_results();
     } catch (const CLI::ParseError& error) {
-        // CLI11 reports what is missing before what is unknown, which may be the same thing misspelled.
         const auto unknown = app_.remaining(true);
         const std::string hint = unknown.empty() ? "" : did_you_mean(app_, unknown.front());
-        const bool subcommand = !unknown.empty() && !unknown.front().starts_with('-') &&
+        const bool subcommand = !given_app(app_).get_subcommands({}).empty() &&
                                 dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
-        throw InputError(fmt::format("{}{}{} ({} lists the {})", error.what(),
-                                     subcommand ? fmt::format(", found \"{}\"", unknown.front()) : "", hint,
+        throw InputError(fmt::format("{}{} ({} lists the {})", describe_problem(error, unknown), hint,
                                      help_command(app_, name_), subcommand ? "subcommands" : "options"));
     }
     require_values(app_);

@@ -34,6 +34,10 @@ std::string nearest_name(std::string text, const std::vector<std::string>& names
         return name.substr(std::min(name.find_first_not_of('-'), name.size()));
     };
     text = plain(text);
+    // "temp" for temperature, unless several names begin like that
+    const auto begins = [&](const std::string& name) { return plain(name).starts_with(text); };
+    const auto whole = std::find_if(names.begin(), names.end(), begins);
+    if (text.size() >= 3 && std::count_if(names.begin(), names.end(), begins) == 1) return *whole;
     std::string nearest;
     std::size_t least = text.size() / 3 + 2;  // more edits than this make it another word
     for (const std::string& name : names) {
@@ -42,6 +46,9 @@ std::string nearest_name(std::string text, const std::vector<std::string>& names
         least = changes;
         nearest = name;
     }
+    if (!nearest.empty()) return nearest;
+    for (const std::string& name : names)  // "batch-size" for batch
+        if (text.starts_with(plain(name) + "-")) nearest = name;
     return nearest;
 }
 

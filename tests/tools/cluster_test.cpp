@@ -153,7 +153,24 @@ TEST_F(Cluster, UnknownOptionsSuggestTheNearest) {
     expect_error(latent({"interplate"}), 2, "did you mean interpolate instead of interplate?");
     expect_error(latent({"encode", "--chekpoint", "run"}), 2,
                  "did you mean --checkpoint instead of --chekpoint?");
-    EXPECT_EQ(train({"--quux"}).err.find("did you mean"), std::string::npos);
+    expect_error(train({"--batch-size", "8"}), 2, "did you mean --batch instead of --batch-size?");
+    expect_error(sample({"--temp", "1"}), 2, "did you mean --temperature instead of --temp?");
+    expect_error(sample({"--checkpoint", "run", "--out", "s.png"}), 2,
+                 "--output is required, found \"--out\"; did you mean --output instead of --out?");
+    for (const char* const unclear : {"--quux", "--warmup"})  // --warmup-epochs or --warmup-steps
+        EXPECT_EQ(train({unclear}).err.find("did you mean"), std::string::npos) << unclear;
+}
+
+TEST_F(Cluster, UnknownArgumentsAreListedInOrder) {
+    expect_error(train({"--frobnicate", "3", "--quux"}), 2, "not expected: --frobnicate 3 --quux");
+}
+
+TEST_F(Cluster, HelpListsSubcommandsOnlyWhereTheyExist) {
+    expect_error(eval({"run", "d.h5"}), 2,
+                 "--checkpoint is required, found \"run\" (glow_eval --help lists the options)");
+    expect_error(latent({"encode", "d.h5"}), 2, "(glow_latent encode --help lists the options)");
+    expect_error(latent({}), 2, "A subcommand is required (glow_latent --help lists the subcommands)");
+    expect_error(latent({"sample"}), 2, "found \"sample\"");
 }
 
 TEST_F(Cluster, PlanOfResumedRunIsExact) {
