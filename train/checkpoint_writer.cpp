@@ -22,7 +22,7 @@ void CheckpointWriter::lock_folder() {
                         out, lock_->problem()));
 }
 
-void CheckpointWriter::open_folder(const std::string& config) {
+void CheckpointWriter::open_folder() {
     if (!lock_) {
         folder_.make();
         lock_folder();
@@ -32,7 +32,6 @@ void CheckpointWriter::open_folder(const std::string& config) {
                 request_.options.out));
     }
     folder_.create();
-    folder_.write_config(config);
 }
 
 void CheckpointWriter::take_over(ResumedRun& resumed) {

@@ -34,8 +34,8 @@ class CheckpointWriter {
     void lock_folder();
     // The current lock, which the logs check; locking again replaces it.
     const std::unique_ptr<FileLock>& lock() const { return lock_; }
-    // Makes the folder if there is none. config: the text of config.toml.
-    void open_folder(const std::string& config);
+    // Makes the folder, without config.toml, if there is none.
+    void open_folder();
     // Sets damaged checkpoints aside, and makes latest.h5 point to the checkpoint that the run resumes from,
     // if that is the run's own.
     void take_over(ResumedRun& resumed);

@@ -81,9 +81,12 @@ Session::Session(const RunRequest& given, Mode mode)
     // Initializing weights takes a while, so a new run does it only after all inputs have been accepted.
     if (!is_fresh()) restart();
     processes.barrier();
-    if (processes.is_root() && mode_ == Mode::train) open_files();
-    if (is_fresh()) restart();
-    if (resuming_) restore_done(processes.is_root() && resumed_->is_latest_of(folder));
+    bool saved = processes.is_root() && resumed_ && resumed_->is_latest_of(folder);
+    if (processes.is_root() && mode_ == Mode::train) saved = open_files();
+    if (is_fresh())
+        restart();
+    else if (resuming_ || mode_ == Mode::train)
+        restore_done(saved);
     if (resuming_) report_limits();
     if (const index_t images = valid ? valid->N() : 0; images < kFewValidationImages && mode_ == Mode::train)
         request.info(images == 0
@@ -180,14 +183,23 @@ void Session::open_folder() {
     progress = beginning_ = found.progress;
 }
 
-void Session::open_files() {
+bool Session::open_files() {
     const ScopedTimeout timeout("making the run's folder");
-    checkpoints.open_folder(to_toml(configured_));
-    if (resumed_) checkpoints.take_over(*resumed_);
+    checkpoints.open_folder();
+    // Weights of another run are saved before config.toml: with it, but without a checkpoint, a killed run
+    // would start again from random weights.
+    const bool from_elsewhere = !is_fresh() && !(resumed_ && folder.owns(resumed_->from));
+    bool saved = from_elsewhere && retry([&] { write_checkpoint(); });
+    folder.write_config(to_toml(configured_));
+    if (resumed_) {
+        checkpoints.take_over(*resumed_);
+        saved = saved || resumed_->is_latest_of(folder);
+    }
     log->open(folder, progress.step, checkpoints.lock());
     evaluations.emplace(folder.evaluations(), kEvaluationColumns, progress.step, &checkpoints.lock());
     if (options.audit_every > 0)
         audits.emplace(folder.audits(), kAuditColumns, progress.step, &checkpoints.lock());
+    return saved;
 }
 
 void Session::restore_done(bool saved) {

@@ -89,7 +89,8 @@ class Session {
     void report_limits();
     void open_model();
     void choose_memory();
-    void open_files();
+    // Makes the run's files. Returns whether there is a checkpoint of progress.step.
+    bool open_files();
     void load_weights();
     void write_checkpoint();
     void sync_logs();

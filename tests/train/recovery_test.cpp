@@ -274,6 +274,34 @@ TEST_F(Recovery, RestartsBeforeFirstCheckpoint) {
     }
 }
 
+TEST_F(Recovery, StartFromAnotherRunSurvivesKill) {
+    make_good(4);
+    for (const bool resume : {false, true}) {
+        const std::string out = resume ? "resumed" : "init";
+        const index_t last = resume ? 8 : 4;
+        const auto begin = [&](const std::string& name) {
+            HookedRun begun = request(name, last);
+            begun.options.checkpoint_every = {0, false};
+            (resume ? begun.resume_from : begun.init_from) = (folder / "good/latest.h5").string();
+            begun.resume = resume;
+            return begun;
+        };
+        run_training(begin(out + "-whole"));
+        HookedRun killed = begin(out);
+        killed.hooks.before_step = [=](index_t t, Trainer&) {
+            if (t == last - 2) throw Error("killed");
+        };
+        expect_throw<Error>([&] { run_training(killed); }, {"killed"});
+        HookedRun rest = request(out, last);
+        rest.resume = true;
+        EXPECT_EQ(run_training(rest).progress.step, last);
+        const CheckpointEdit a(folder / (out + "-whole/latest.h5")), b(folder / (out + "/latest.h5"));
+        for (const auto& [name, tensor] : a.tensors)
+            EXPECT_EQ(tensor.values, b.tensors.at(name).values) << name;
+        EXPECT_EQ(metrics(out), metrics(out + "-whole"));
+    }
+}
+
 TEST_F(Recovery, LoweredLearningRateSurvivesResume) {
     const auto with_fault = [&](const std::string& out, index_t steps) {
         HookedRun faulty = request(out, steps);
