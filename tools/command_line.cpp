@@ -158,10 +158,23 @@ void refuse_equals_sign(const CLI::App& app, const std::string& word) {
         option->get_lnames().empty() ? "" : fmt::format(" or --{}={}", option->get_lnames().front(), value)));
 }
 
+// "--output=" becomes "--output" and an empty word: CLI11 would take the next option for its value.
+void split_empty_values(const CLI::App& app, std::vector<std::string>& words) {
+    for (std::size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
+        if (!words[i].starts_with("--") || words[i].find('=') != words[i].size() - 1) continue;
+        const std::string name = words[i].substr(0, words[i].size() - 1);
+        const CLI::Option* const option = option_named(app, name);
+        if (option == nullptr || option->get_items_expected_min() == 0) continue;
+        words[i] = name;
+        words.insert(words.begin() + static_cast<std::ptrdiff_t>(++i), "");
+    }
+}
+
 // The words of the command line. "[a,b]" becomes "./[a,b]" except as the value of an option with one value:
 // CLI11 would read it as a list of two names, but a file or folder may be called that.
 std::vector<std::string> words_of(const CLI::App& app, int argc, char** argv) {
     std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+    split_empty_values(app, words);
     const auto has_one_value = [&app](const std::string& name) {
         const CLI::Option* const option = name.starts_with('-') ? option_named(app, name) : nullptr;
         return option != nullptr && option->get_items_expected_max() == 1 && !option->get_allow_extra_args();

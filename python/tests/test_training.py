@@ -342,6 +342,7 @@ print(training.result["ended"])
             (dict(resume="/nonexistent.h5"), "nonexistent"),
             (dict(init_from="/nonexistent"), "nonexistent"),
             (dict(device="cuda:9"), "device"),
+            (dict(preset="", levels=2), "preset: expected a value, found an empty one"),
         ]
         for options, words in cases:
             with self.assertRaisesRegex(ERRORS, words, msg=repr(options)):
@@ -350,6 +351,8 @@ print(training.result["ended"])
             ("/nonexistent.h5", FOLDER / "refused"),
             (DATA, make_run()),
             (None, FOLDER / "refused"),
+            ("", FOLDER / "refused"),
+            (DATA, ""),
             (DATA, "/proc/nonexistent"),
         ):
             with self.assertRaises(ERRORS, msg=f"{data} {out}"):
