@@ -1,14 +1,20 @@
 #include "data/formats/hdf5_calls.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include "kernels/error.h"
 
 namespace glow::hdf5 {
 
+// fork() waits until no thread uses HDF5: in the child, neither this mutex nor those of HDF5 itself would ever
+// be unlocked.
 std::mutex& library() {
     static std::mutex mutex;
+    static const int failed =
+        pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
+    static_cast<void>(failed);  // no memory: a child may wait forever
     return mutex;
 }
 

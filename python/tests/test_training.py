@@ -270,6 +270,23 @@ print(training.result["ended"])
         refusal = "this training runs in the parent of this process, which alone can use it\n"
         self.assertEqual((done.stdout, done.returncode), (refusal + "0\nsignal\n", 0), done.stderr)
 
+    def test_forks_while_checkpoints_are_written(self):
+        make_run()
+        code = f"""
+import glow, os, signal
+with glow.train({str(DATA)!r}, out={str(FOLDER / "forks")!r}, **{ {**ENDLESS, "checkpoint_every": 1}!r}) as training:
+    for _ in range(8):
+        next(training)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)  # ends it if it hangs
+            glow.load({str(RUN)!r}, device="cpu", threads=1)
+            os._exit(0)
+        print(os.waitpid(child, 0)[1], end=" ")
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+        self.assertEqual((done.stdout, done.returncode), (8 * "0 ", 0), done.stderr)
+
     def test_misspelled_folder_to_resume(self):
         make_run()
         options = {**OPTIONS, "max_steps": 2}
