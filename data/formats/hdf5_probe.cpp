@@ -13,11 +13,11 @@
 #include <cerrno>
 #include <csignal>
 #include <ctime>
-#include <mutex>
 #include <set>
 #include <system_error>
 #include <tuple>
 
+#include "data/formats/hdf5_calls.h"
 #include "data/formats/hdf5_objects.h"
 #include "kernels/error.h"
 
@@ -76,6 +76,13 @@ std::string hdf5::probe(const std::filesystem::path& program, const std::filesys
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);  // text of a crash
+#ifdef __GLIBC_PREREQ
+#if __GLIBC_PREREQ(2, 34)
+    // Files that HDF5 has locked for other threads of a program, such as those of h5py, would stay locked until
+    // the probe ends.
+    posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+#endif
+#endif
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);
     sigset_t signals;
@@ -120,8 +127,7 @@ std::string hdf5::probe(const std::filesystem::path& program, const std::filesys
 
 void Hdf5File::refuse_if_hdf5_crashes(const std::filesystem::path& file, const std::filesystem::path& shown) {
     static const std::filesystem::path program = probe_program();
-    static std::mutex mutex;
-    static std::set<Version> harmless;
+    static std::set<Version> harmless;  // guarded by library()
     if (program.empty()) {
         if (!probe_required) return;
         throw Error(fmt::format("cannot check {}: the program glow_hdf5_probe is missing; install Glow again",
@@ -131,7 +137,7 @@ void Hdf5File::refuse_if_hdf5_crashes(const std::filesystem::path& file, const s
     Version version;
     const bool settled = settled_version(file, version);
     const auto known = [&] {
-        const std::lock_guard lock(mutex);
+        const Lock lock(library());
         return harmless.contains(version);
     };
     if (settled && known()) return;
@@ -139,7 +145,7 @@ void Hdf5File::refuse_if_hdf5_crashes(const std::filesystem::path& file, const s
         throw InputError(
             fmt::format("cannot open {} as an HDF5 file: it is damaged (HDF5 {})", shown.string(), fate));
     if (!settled) return;
-    const std::lock_guard lock(mutex);
+    const Lock lock(library());
     harmless.insert(version);
 }
 

@@ -1,7 +1,9 @@
 #include "data/formats/hdf5_file.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <hdf5.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <ctime>
@@ -422,6 +424,19 @@ TEST(Hdf5Probe, HowTheProgramEndsTellsWhatHdf5Does) {
     EXPECT_EQ(fate("exit 3"), "asks for gigabytes to read its directory");
     EXPECT_EQ(fate("test \"$1\" = " + (folder / "file").string()), "");
     EXPECT_EQ(hdf5::probe(folder / "none", folder / "file"), "");
+}
+
+// A file that another thread has locked, as HDF5 does, would stay locked until the probe ends.
+TEST(Hdf5Probe, InheritsNoOpenFiles) {
+    const TemporaryFolder folder;
+    const int opened = open("/dev/null", O_RDONLY), number = fcntl(opened, F_DUPFD, 100);
+    const std::filesystem::path program = folder / "program";
+    write_bytes(program, fmt::format("#!/bin/sh\ntest ! -e /proc/self/fd/{}\n", number));
+    std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+    const std::string fate = hdf5::probe(program, folder / "file");
+    close(number);
+    close(opened);
+    EXPECT_EQ(fate, "") << "glibc before 2.34 cannot close them";
 }
 
 // A string of variable length is kept in a heap: its length (4 bytes), the heap's address (8) and an index
