@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
+#include <sstream>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "data/formats/input_path.h"
 
 namespace glow {
 
@@ -22,7 +24,8 @@ std::string evaluation_row(index_t step, const Mean& mean, const std::string& we
 Evaluated read_evaluations(const RunFolder& folder, index_t at_step) {
     Evaluated found;
     std::vector<std::pair<index_t, double>> averaged;  // steps, and bits/dim of EMA weights
-    std::ifstream rows(folder.evaluations());
+    const fs::path file = folder.evaluations();
+    std::istringstream rows(is_present(file) ? read_file(file) : "");
     for (std::string row; std::getline(rows, row);) {
         std::string_view rest = row;
         const auto cell = [&rest] {

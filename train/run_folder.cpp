@@ -152,12 +152,8 @@ void CsvLog::drop_after(index_t last_step) {
             if (step_of_row(line) <= last_step) kept += line + "\n";
         }
     };
-    std::error_code ignored;
-    if (fs::exists(fs::symlink_status(path_, ignored)))
-        if (const std::string problem = file_problem(path_);
-            !problem.empty())  // reading a pipe may never end
-            throw InputError(fmt::format("{}: cannot be read: {}", path_.string(), problem));
-    if (std::ifstream old(path_); old) {
+    if (is_present(path_)) {
+        std::istringstream old(read_file(path_));
         std::string line;
         std::getline(old, line);
         const bool cut = old.eof() && header_.rfind(line, 0) == 0;

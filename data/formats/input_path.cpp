@@ -64,6 +64,11 @@ std::string folder_problem(const fs::path& path) {
     return problem_of(path, S_IFDIR);
 }
 
+bool is_present(const fs::path& path) {
+    std::error_code ignored;
+    return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
+}
+
 std::string read_file(const fs::path& path) {
     std::string problem = file_problem(path), bytes;
     if (problem.empty()) {

@@ -18,6 +18,10 @@ std::string file_problem(const std::filesystem::path& path);
 // The same for a folder that will be listed.
 std::string folder_problem(const std::filesystem::path& path);
 
+// Whether the name exists, perhaps as a dangling link. True if that cannot be determined: a file that must not
+// be lost is then read, which fails, instead of written anew.
+bool is_present(const std::filesystem::path& path);
+
 // The bytes of a regular file. Throws InputError "PATH: cannot be read: WHY".
 std::string read_file(const std::filesystem::path& path);
 

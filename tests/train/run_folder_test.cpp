@@ -72,6 +72,16 @@ TEST(CsvLog, FullDiskLosesNoRows) {
     expect_throw<Error>([&] { log.sync(); }, {"a.csv", "cannot be written to disk"});
 }
 
+// As on a network's file system that is disturbed. The rows must not be written anew without those that follow.
+TEST(CsvLog, ReadErrorIsNoEndOfFile) {
+    const TemporaryFolder folder;
+    std::filesystem::create_symlink("/proc/self/mem", folder / "eval.csv");  // reading address 0 fails
+    expect_throw<InputError>([&] { CsvLog(folder / "eval.csv", "step,x", 10); },
+                             {"eval.csv: cannot be read", "Input/output error"});
+    expect_throw<InputError>([&] { read_evaluations(RunFolder(folder.path()), 10); },
+                             {"eval.csv: cannot be read", "Input/output error"});
+}
+
 struct RunFolderTest : testing::Test {
     RunFolderTest() : run(folder.path() / "run") { run.create(); }
     std::vector<std::string> kept() const {
