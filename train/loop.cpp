@@ -173,15 +173,20 @@ void TrainingLoop::evaluate(const std::function<bool()>& stop) {
     session_.request.info(fmt::format("step {:>6}  validation {}, {}", step,
                                       validation_text(*completed.valid_ema, *completed.valid_raw),
                                       counted(session_.valid->N(), "image")));
-    if (!(completed.valid_ema->value < completed.best_bits_per_dim)) return;
-    const bool saved = completed.saved == step;
-    const std::optional<index_t> before = std::exchange(session_.best_to_link, step);
-    if (!save()) {
-        session_.best_to_link = before;
+    if (!is_best_so_far()) return;
+    if (completed.saved != step) {
+        save();
         return;
     }
-    if (saved) session_.link_best();
+    session_.best_to_link = step;
+    session_.link_best();
     completed.best_bits_per_dim = completed.valid_ema->value;
+}
+
+bool TrainingLoop::is_best_so_far() const {
+    const Session::CompletedWork& completed = session_.completed;
+    return completed.evaluated == session_.progress.step &&
+           completed.valid_ema->value < completed.best_bits_per_dim;
 }
 
 // The sheet is compressed and written by a background thread during later steps. If no thread can be started,
@@ -207,9 +212,9 @@ void TrainingLoop::draw_samples(const std::function<bool()>& stop) {
     sheet_ = std::async(std::launch::async | std::launch::deferred, write);
 }
 
-void TrainingLoop::wait_for_samples() {
+bool TrainingLoop::wait_for_samples() {
     const ScopedTimeout timeout("writing samples");
-    if (sheet_.valid()) session_.retry([&] { sheet_.get(); });
+    return !sheet_.valid() || session_.retry([&] { sheet_.get(); });
 }
 
 bool TrainingLoop::save() {
@@ -217,7 +222,14 @@ bool TrainingLoop::save() {
     session_.trainer->check_replicas_equal();
     session_.trainer->check_usable();
     wait_for_samples();  // saving deletes stale temporary files, and would delete that of the sheet
-    return session_.save();
+    // Also at a later attempt: the weights may have been evaluated when their checkpoint could not be written.
+    const bool is_best = is_best_so_far();
+    const std::optional<index_t> before = session_.best_to_link;
+    if (is_best) session_.best_to_link = session_.progress.step;
+    const bool saved = session_.save();
+    if (is_best && saved) session_.completed.best_bits_per_dim = session_.completed.valid_ema->value;
+    if (is_best && !saved) session_.best_to_link = before;
+    return saved;
 }
 
 // Called on root only, whose slice is never empty. The other processes start their next step, and wait for
@@ -250,10 +262,17 @@ void TrainingLoop::finish() {
         if (!stopped) draw_samples(stop);
         if (stopped) result_.ended = RunEnd::signal;
     }
-    wait_for_samples();
+    const std::string lost_samples = wait_for_samples() ? "" : session_.retry.last_error();
+    session_.link_best();
+    const std::string lost_link =
+        session_.processes.is_root() && session_.best_to_link ? session_.retry.last_error() : "";
     session_.log->end();
     if (session_.evaluations) session_.evaluations->sync();
     if (session_.audits) session_.audits->sync();
+    if (const std::string& lost = lost_link.empty() ? lost_samples : lost_link;
+        !lost.empty() && result_.ended != RunEnd::signal)
+        throw Error(fmt::format("the run ended at step {}, but not all of its files could be written: {}",
+                                session_.progress.step, lost));
     // Keep every process alive until root has written everything: if another process ends early, for example
     // by a second signal, root is terminated too.
     session_.processes.barrier();

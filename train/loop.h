@@ -36,7 +36,10 @@ class TrainingLoop {
     // stop: ends the evaluation or the sampling without a result.
     void evaluate(const std::function<bool()>& stop);
     void draw_samples(const std::function<bool()>& stop);
-    void wait_for_samples();
+    // Returns false if they cannot be written.
+    bool wait_for_samples();
+    // Whether the weights of this step were evaluated and are better than those of best.h5.
+    bool is_best_so_far() const;
     // Saves a checkpoint of this step, unless there is one. Returns false if it cannot be written now.
     bool save();
     void audit(const Batch& batch);

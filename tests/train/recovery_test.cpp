@@ -472,6 +472,44 @@ TEST_F(Recovery, WritesAuditsAtTheEnd) {
     }
 }
 
+// A checkpoint that cannot be written when its weights are the best so far, but a moment later.
+TEST_F(Recovery, LinksTheBestCheckpointAtALaterAttempt) {
+    HookedRun run = request("run", 3);
+    run.options.checkpoint_every = {0, false};
+    const std::filesystem::path checkpoints = folder / "run/checkpoints", aside = folder / "aside";
+    run.hooks.before_step = [&](index_t t, Trainer&) {
+        if (t != 3) return;
+        std::filesystem::rename(checkpoints, aside);
+        write_bytes(checkpoints, "");
+    };
+    run.warn = [&](const std::string& line) {
+        warnings.push_back(line);
+        std::filesystem::remove(checkpoints);
+        std::filesystem::rename(aside, checkpoints);
+    };
+    run_training(run);
+    EXPECT_EQ(warnings.size(), 1u);
+    EXPECT_EQ(std::filesystem::read_symlink(folder / "run/best.h5").string(), "checkpoints/step-00000003.h5");
+}
+
+TEST_F(Recovery, FailsIfTheLastFilesCannotBeWritten) {
+    for (const std::string file : {"best.h5", "samples/step-00000003.png"}) {
+        const std::string out = file.substr(0, 4);
+        HookedRun run = request(out, 3);
+        const std::filesystem::path obstacle = folder / (out + "/" + file + (out == "best" ? ".new" : ""));
+        run.hooks.before_step = [&](index_t, Trainer&) {
+            std::filesystem::create_directories(obstacle / "inside");
+        };
+        expect_throw<Error>([&] { run_training(run); }, {"the run ended at step 3", file});
+        EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, 3);
+        std::filesystem::remove_all(obstacle);
+        HookedRun rest = request(out, 3);
+        rest.resume = true;
+        run_training(rest);
+        EXPECT_TRUE(std::filesystem::is_regular_file(folder / out / file)) << file;
+    }
+}
+
 // A stop during validation or sampling drops their result, and keeps the step.
 TEST_F(Recovery, StopsDuringValidationAndSampling) {
     const auto small_batches = [this](const std::string& out) {
