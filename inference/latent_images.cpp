@@ -130,6 +130,8 @@ Latent Direction::mean_difference() const {
         const double a = sums_[1][i] / static_cast<double>(with()),
                      b = sums_[0][i] / static_cast<double>(without());
         result[i] = a - b;
+        if (!std::isfinite(result[i]))
+            throw InputError("the images have latents that are not finite: the run may have diverged");
         largest = std::max({largest, std::fabs(a), std::fabs(b)});
         apart = std::max(apart, std::fabs(result[i]));
     }

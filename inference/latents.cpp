@@ -51,9 +51,15 @@ void LatentWriter::append(const Flow& flow) {
     for (const LatentLevel& part : latent_levels(model_)) {
         const state_t* const first = flow.h + flow.N * part.offset;
         values.assign(first, first + flow.N * part.shape.size());
+        const auto bad =
+            std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); });
+        if (bad != values.end())
+            throw InputError(fmt::format("the latents of image {} are not finite: the run may have diverged",
+                                         written_ + (bad - values.begin()) / part.shape.size()));
         file_.append<float>(array_of(part), flow.N, values.data());
     }
     if (model_.y_cond) file_.append<std::int32_t>("/labels", flow.N, flow.labels);
+    written_ += flow.N;
 }
 
 void LatentWriter::commit(const std::vector<std::string>& names) {

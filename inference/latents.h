@@ -29,7 +29,8 @@ std::vector<LatentLevel> latent_levels(const ModelConfig& model);
 class LatentWriter {
   public:
     LatentWriter(const std::filesystem::path& path, LoadedModel& model);
-    // flow.h: eps of flow.N images in host memory; flow.labels for conditional models.
+    // flow.h: eps of flow.N images in host memory; flow.labels for conditional models. Throws InputError for
+    // values that are not finite as float32.
     void append(const Flow& flow);
     // names: of the images, or none.
     void commit(const std::vector<std::string>& names = {});
@@ -38,6 +39,7 @@ class LatentWriter {
     AtomicFile atomic_;
     Hdf5File file_;
     ModelConfig model_;
+    index_t written_ = 0;  // images
 };
 
 // An open file. The constructor checks everything but values; throws InputError.

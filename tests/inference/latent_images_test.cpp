@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "kernels/error.h"
+#include "tests/expect_throw.h"
 #include "tests/support.h"
 
 namespace glow {
@@ -114,6 +115,15 @@ TEST(Direction, EqualGroupsHaveNone) {
     for (const bool has : {true, false, false, false}) direction.add(x, has);
     EXPECT_THROW(direction.mean_difference(), InputError);
     EXPECT_THROW(linear_direction({0.1f, 0.2f, 0.1f, 0.2f}, 2, {0, 1}, 1), InputError);
+}
+
+TEST(Direction, RefusesLatentsThatAreNotFinite) {
+    for (const double bad : {HUGE_VAL, std::nan("")}) {
+        Direction direction(2);
+        direction.add({0, bad}, true);
+        direction.add({0, bad}, false);
+        expect_throw<InputError>([&] { direction.mean_difference(); }, {"not finite"});
+    }
 }
 
 TEST(Direction, ClassifierRemovesCommonOffset) {

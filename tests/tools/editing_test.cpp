@@ -279,6 +279,18 @@ TEST_F(Editing, RejectsBadInput) {
                  2, "two.h5: not a direction but a file of 2 latents");
 }
 
+// As of a run that diverged: the first level's latents overflow float32.
+TEST_F(Editing, RefusesLatentsThatAreNotFinite) {
+    CheckpointEdit edit(folder / "run/latest.h5");
+    for (float& value : edit.tensor("/params/level0/split/bias").values) value = -100;
+    edit.write(folder / "diverged.h5");
+    const Words from = {"--checkpoint", "diverged.h5", "--no-ema", "--data",
+                        "classes.h5",   "--quiet",     "-o",       "out.h5"};
+    expect_error(latent(Words{"encode"} + from), 2, "latents of image 0 are not finite");
+    expect_error(latent(Words{"direction", "--positive", "1"} + from), 2, "latents that are not finite");
+    EXPECT_FALSE(std::filesystem::exists(folder / "out.h5"));
+}
+
 TEST_F(Editing, RefusesOptionsWithoutEffect) {
     write_png(folder / "a.png", {8, 8, 3, std::vector<std::uint8_t>(192)});
     write_bytes(folder / "a.csv", "index,a\n0,1\n1,0\n");
