@@ -119,10 +119,17 @@ CompressedPhoto describe_photo(const ExactPhoto& photo, const std::string& name)
 
 CompressedImages compress_photos(LoadedModel& model, const std::vector<PhotoFile>& photos, int threads,
                                  Precision precision, const std::function<void(index_t, index_t)>& progress) {
-    TileReader tiles(photos, model.glow().config());
-    const ImageStream stream{tiles.tiles(), nullptr, [&](index_t first, index_t count, std::uint8_t* pixels) {
-                                 tiles.read(first, count, pixels);
-                             }};
+    const ModelConfig& config = model.glow().config();
+    TileReader tiles(photos, config);
+    std::vector<std::int32_t> labels;  // [tiles]
+    if (config.y_cond)
+        for (const auto& [path, photo, label] : photos)
+            labels.insert(labels.end(),
+                          static_cast<std::size_t>(photo.tiles(config.image_height, config.image_width)),
+                          label);
+    const ImageStream stream{
+        tiles.tiles(), labels.empty() ? nullptr : labels.data(),
+        [&](index_t first, index_t count, std::uint8_t* pixels) { tiles.read(first, count, pixels); }};
     CompressedImages images = compress(model, stream, threads, precision, [&](index_t done) {
         if (progress) progress(done, tiles.tiles());
     });

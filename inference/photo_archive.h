@@ -24,9 +24,10 @@ CompressedPhoto describe_photo(const ExactPhoto& photo, const std::string& name)
 struct PhotoFile {
     std::filesystem::path path;
     CompressedPhoto photo;
+    std::int32_t label = 0;  // its class, if the model is conditional
 };
-// Reads the photographs again, one at a time, last first. progress(tiles done, all tiles) may be empty.
-// Throws InputError if a file changed since it was described.
+// Reads the photographs again, one at a time, last first. The archive holds the labels, so decompression needs
+// none. progress(tiles done, all tiles) may be empty. Throws InputError if a file changed since it was described.
 CompressedImages compress_photos(LoadedModel& model, const std::vector<PhotoFile>& photos, int threads,
                                  Precision precision,
                                  const std::function<void(index_t, index_t)>& progress = {});

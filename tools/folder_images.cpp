@@ -84,6 +84,21 @@ NamedImages load_folder(const CommandLine& command, const DataOptions& data, con
     return found;
 }
 
+std::map<std::string, std::int32_t> classes_of_photographs(const std::string& folder,
+                                                           const ModelConfig& model) {
+    ImageFolderOptions options;
+    options.size = 1;
+    options.channels = model.channels;
+    options.test = 0;
+    const ImageFolder source(folder, options);
+    check_classes(folder, source, model);
+    const std::vector<std::int32_t> labels = source.labels(SourceSplit::train);
+    std::map<std::string, std::int32_t> classes;
+    for (index_t n = 0; n < std::ssize(labels); ++n)
+        classes.emplace(source.name(SourceSplit::train, n), labels[static_cast<std::size_t>(n)]);
+    return classes;
+}
+
 NamedImages load_images(const CommandLine& command, const ModelOptions& options, const DataOptions& data,
                         const std::filesystem::path& checkpoint, int threads) {
     if (data.is_folder()) {

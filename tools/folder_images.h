@@ -2,6 +2,7 @@
 // model's size, without making a data set.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,11 @@ enum class FolderClasses {
 // if labels are wanted and the number of folders is not that of the model's classes.
 NamedImages load_folder(const CommandLine& command, const DataOptions& data, const ModelConfig& model,
                         FolderClasses classes, int threads);
+
+// The class of each photograph in a folder, by its path relative to the folder, as load_folder() has it. Throws
+// InputError if the folders are not the model's classes.
+std::map<std::string, std::int32_t> classes_of_photographs(const std::string& folder,
+                                                           const ModelConfig& model);
 
 // Loads a folder, scaled to --size if given and with labels for a conditional model, or a split of a data set,
 // which must fit the checkpoint.

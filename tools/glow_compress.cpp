@@ -1,6 +1,7 @@
 // glow_compress: lossless compression of images using the model's likelihood.
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -13,6 +14,7 @@
 #include "inference/photo_archive.h"
 #include "kernels/error.h"
 #include "tools/command_line.h"
+#include "tools/folder_images.h"
 #include "tools/model_options.h"
 #include "tools/output_files.h"
 #include "tools/progress.h"
@@ -116,13 +118,19 @@ Survey survey_photos(const CommandLine& command, const Options& options, const P
     survey.problems = files.skipped;
     if (!files.repeats.empty()) survey.problems.push_back(describe_repeats(folder, files.repeats));
     const std::vector<std::string> names = archive_names(files.names);
+    std::map<std::string, std::int32_t> classes;
+    if (model.y_cond) classes = classes_of_photographs(options.data.data, model);
     ProgressLine progress(command, "photographs read");
     for (std::size_t n = 0; n < names.size(); ++n) {
         const std::filesystem::path path = folder / files.names[n];
         try {
             require_restorable(path, names[n]);
+            const auto label = classes.find(files.names[n]);
+            if (model.y_cond && label == classes.end())
+                throw InputError(fmt::format("{}: appeared while the folder was read", path.string()));
             ExactPhoto photo = read_codable_photo(path, model);
-            survey.photos.push_back({path, describe_photo(photo, names[n])});
+            survey.photos.push_back(
+                {path, describe_photo(photo, names[n]), model.y_cond ? label->second : 0});
             const Image image = with_channels(std::move(photo.image), photo.gray ? 1 : model.channels);
             survey.values += image.pixels.size();
             survey.file_bytes += std::filesystem::file_size(path);
@@ -143,8 +151,6 @@ void compress_folder(const CommandLine& command, const Options& options, const P
     options.data.refuse_split("is a folder");
     if (config.channels != 1 && config.channels != 3)
         throw InputError("photographs need a model with 1 or 3 channels");
-    if (config.y_cond)
-        throw InputError("the model is conditional on classes, which photographs in a folder do not have");
     if (files.names.empty()) throw InputError(no_photos(folder, files.other_files));
     if (!files.other_files.empty())
         command.warn("{}: files that are not {} are left out: {}", folder, photo_suffixes(),

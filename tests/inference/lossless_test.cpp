@@ -401,6 +401,26 @@ TEST_F(PhotoArchive, RestoresEveryPixel) {
     }
 }
 
+TEST_F(PhotoArchive, CodesPhotographsWithTheirClasses) {
+    const Compressing conditional([](ModelConfig& model) {
+        model.y_cond = true;
+        model.n_classes = 3;
+    });
+    LoadedModel model = conditional.load();
+    const auto compressed_as = [&](const std::vector<std::int32_t>& labels) {
+        for (std::size_t n = 0; n < photos.size(); ++n) photos[n].label = labels[n];
+        return compress_photos(model, photos, 2, Precision::fp32);
+    };
+    const CompressedImages images = compressed_as({0, 1, 2, 1});
+    EXPECT_NE(images.words, compressed_as({0, 2, 2, 1}).words);
+    std::size_t count = 0;
+    decompress_photos(model, images, [&](index_t, const Image& image) {
+        EXPECT_TRUE(image.pixels == originals.at(count).pixels) << count;
+        ++count;
+    });
+    EXPECT_EQ(count, originals.size());
+}
+
 TEST_F(PhotoArchive, RejectsOtherPixelsBeforeTheyAreUsed) {
     CompressedImages images = compressed(8);
     images.photos[1].pixels ^= 1;

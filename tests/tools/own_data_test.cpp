@@ -121,6 +121,22 @@ TEST_F(UserData, FoldersAreClassesOfConditionalModel) {
     ASSERT_EQ(encoded.code, 0) << encoded.err;
     ASSERT_EQ(latent({"decode", "--checkpoint", "run", "--latents", "z.h5", "-o", "back.h5"}).code, 0);
 
+    // Compressed with their classes, which the archive holds. Pictures with alpha are left out.
+    const auto compress = [&](const std::string& input) {
+        return Process(folder.path(), GLOW_COMPRESS_PROGRAM,
+                       {input, "--checkpoint", "run", "-o", "sets.glow", "--skip", "--quiet"})
+            .wait();
+    };
+    const Outcome compressed = compress("sets");
+    ASSERT_EQ(compressed.code, 0) << compressed.err;
+    const Outcome restored = Process(folder.path(), GLOW_DECOMPRESS_PROGRAM,
+                                     {"sets.glow", "--checkpoint", "run", "-o", "restored", "--quiet"})
+                                 .wait();
+    ASSERT_EQ(restored.code, 0) << restored.err;
+    for (const char* name : {"ants/01.png", "bees/00.png", "cats/07.png"})
+        EXPECT_TRUE(std::filesystem::exists(folder / "restored" / name)) << name;
+    expect_error(compress("sets/ants"), 2, "the model has 3 classes");
+
     expect_error(eval({"--checkpoint", "run", "--data", "sets/ants"}), 2, "the model has 3 classes");
     std::filesystem::rename(folder / "sets/bees", folder / "bees");
     expect_error(eval({"--checkpoint", "run", "--data", "sets"}), 2, "found 2 folders");
