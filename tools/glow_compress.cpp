@@ -30,15 +30,16 @@ struct Options {
     bool skip = false;
 };
 
-void warn_of_lifetime(const CommandLine& command, const std::string& output, const ModelConfig& model) {
-    if (model.dequant_depth > 0)
+// Names the file behind latest.h5, which a run that goes on moves to another checkpoint.
+void warn_of_lifetime(const CommandLine& command, const std::string& output,
+                      const std::filesystem::path& checkpoint, const LoadedModel& model) {
+    if (model.info().model.dequant_depth > 0)
         command.info(
             "the model's variational noise is not used: pixels are coded with uniform noise, as glow_eval --dequant "
             "uniform measures");
     command.info(
-        "{} can be decompressed only with this checkpoint, by this build (glow {}), on this kind of "
-        "processor: keep the originals",
-        output, glow_version());
+        "{} can be decompressed only with {}, by this build (glow {}), on this kind of processor: keep the originals",
+        output, behind_link(checkpoint).string(), glow_version());
 }
 
 // "21.3% smaller than"
@@ -73,7 +74,7 @@ void compress_dataset(const CommandLine& command, const Options& options, const 
     options.data.require_fitting(options.model, checkpoint);
     const ImageSet set = load_split(options.data.data, options.data.split, options.data.images());
     LoadedModel model = options.model.load(command, checkpoint, {set.H, set.W}, set.N, backend);
-    warn_of_lifetime(command, options.output, model.info().model);
+    warn_of_lifetime(command, options.output, checkpoint, model);
     ProgressLine progress(command, "images");
     const CompressedImages images = compress(model, set, backend.exec().threads, options.model.precision,
                                              [&](index_t done) { progress.show(done, set.N); });
@@ -162,7 +163,7 @@ void compress_folder(const CommandLine& command, const Options& options, const P
     if (survey.photos.empty()) throw InputError(fmt::format("{}: no photograph can be coded", folder));
     LoadedModel model =
         options.model.load(command, checkpoint, image_size(config), options.model.batch, backend);
-    warn_of_lifetime(command, options.output, model.info().model);
+    warn_of_lifetime(command, options.output, checkpoint, model);
     ProgressLine progress(command, "tiles");
     const CompressedImages images =
         compress_photos(model, survey.photos, backend.exec().threads, options.model.precision,

@@ -112,7 +112,8 @@ struct CompressPhotos : Compress {
 TEST_F(CompressPhotos, RestoresFolderWithNames) {
     const Outcome outcome = archive("photos", "p.glow", {"--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
-    EXPECT_NE(outcome.err.find("only with this checkpoint, by this build"), std::string::npos);
+    EXPECT_NE(outcome.err.find("only with run/checkpoints/step-00000005.h5, by this build"),
+              std::string::npos);
     const auto result = nlohmann::json::parse(outcome.out);
     EXPECT_EQ(result["images"], 4);
     EXPECT_EQ(result["tiles"], 3 * 5 + 1 + 1 + 3 * 2);
