@@ -6,9 +6,11 @@
 #include <jerror.h>
 #include <jpeglib.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>  // jpeglib.h needs it
 #include <cstring>
+#include <string_view>
 
 #include "data/formats/exif.h"
 #include "kernels/error.h"
@@ -92,6 +94,12 @@ bool lists_pictures(const jpeg_decompress_struct& jpeg) {
     return false;
 }
 
+// Whether the bytes behind the picture hold an MP4 file, as in motion photographs of Google and Samsung phones.
+bool ends_with_video(std::span<const std::uint8_t> bytes) {
+    constexpr std::string_view kType = "ftyp";
+    return std::search(bytes.begin(), bytes.end(), kType.begin(), kType.end()) != bytes.end();
+}
+
 // rows [H, W, components]
 bool read_rows(Decoder& decoder, std::uint8_t* rows) {
     if (setjmp(decoder.escape) != 0) return false;
@@ -128,6 +136,8 @@ Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown,
     if (lost != nullptr && components == 4) *lost = "its colors are not RGB";
     if (lost != nullptr && lists_pictures(decoder.jpeg)) *lost = "it has several pictures";
     if (!read_rows(decoder, image.pixels.data())) fail();
+    if (lost != nullptr && ends_with_video(bytes.last(decoder.jpeg.src->bytes_in_buffer)))
+        *lost = "it has a video";
     if (components != 4) return upright(std::move(image), orientation);
 
     // CMYK to RGB. Inks are read as inverted (255: none), like Adobe stores them, with or without Adobe's

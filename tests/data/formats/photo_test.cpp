@@ -355,6 +355,9 @@ TEST(Photo, CodingWithoutLossRefusesPagesFramesAndDepth) {
     refuse(make::png(1, 1, 8, 2, row, frames), "animation");
     accept(make::png(1, 1, 8, 2, row));
     accept(make::png(1, 1, 8, 2, row) + frames);
+    const std::string picture = make::jpeg(make::smooth(8, 8, 3));
+    refuse(picture + make::big_endian(24, 4) + "ftypmp42", "video");
+    accept(picture + std::string(100, '\0'));
     const Image inks = make::smooth(8, 8, 4);
     refuse(make::inks_jpeg(inks, false, true), "not RGB");
     refuse(make::inks_jpeg(inks, true, true), "not RGB");
