@@ -64,6 +64,8 @@ def import_foreign(kind, arguments):
     source.finish()
     if not isinstance(imported, Imported):
         imported = Imported(imported)
+    if arguments.bits_assumed:
+        imported.notes.append("assumed 8 bits per channel, which the file does not store; rosinality/glow-pytorch trains with 5 by default (--n-bits 5)")
     config["weight_y"] = weight_of_classifier(arguments.weight_y, "classifier/weight" in imported.params)
     check_values(config, arguments.input)
     trees = {"params": check(config, imported.params)}
@@ -143,6 +145,7 @@ def check_options(arguments):
     known = {*OTHER_SUFFIXES}.union(*SUFFIXES.values())
     if suffix in known and suffix not in SUFFIXES[arguments.target]:
         raise InputError(f"--output {arguments.output}: the name must end in {SUFFIXES[arguments.target][0]}, not in {suffix} of another format")
+    arguments.bits_assumed = arguments.source == "rosinality" and arguments.n_bits is None
     arguments.n_bits, arguments.batch = arguments.n_bits or 8, arguments.batch or 64
     if kind != "onnx":
         for name in ONNX_OPTIONS:

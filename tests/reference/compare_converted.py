@@ -462,6 +462,10 @@ def compare_outputs(folder):
         done = run(["--to", kind, folder / "o.h5", "-o", "/dev/full"], stdout=subprocess.PIPE)
         good = done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"/dev/full: cannot be written: No space left" in done.stderr
         report(f"failed: a full disk, {kind}", good, done.stderr.decode().strip()[:110])
+    save(folder / "r", foreign.Rosinality().state_dict(), False)
+    for bits, told in (((), True), (("--n-bits", 8), False), (("--quiet",), False)):
+        done = convert("--from", "rosinality", folder / "r.npz", "--size", SIZE, "-o", folder / "r.h5", *bits)
+        report(f"noted: assumed bits, {' '.join(map(str, bits)) or 'not given'}", done.returncode == 0 and ("--n-bits 5" in done.stderr) == told, done.stderr.strip()[:110])
     for locale in ("C.UTF-8", "C"):
         for name in ("\u00e9.npz", os.fsdecode(b"\xff.npz")):
             done = run(["--to", "npz", folder / "o.h5", "-o", folder / name], stdout=subprocess.PIPE, env={"LC_ALL": locale, "PYTHONIOENCODING": "ascii" if locale == "C" else "utf-8:strict"})
