@@ -29,6 +29,10 @@ namespace fs = std::filesystem;
 // little more than the last one, so an update may be many times the learning rate.
 constexpr double kUnstableBeta2 = 0.9;
 
+// With a larger beta1, a first moment in bf16, which is rounded to nearest, ignores many gradients: it
+// changes only if (1 - beta1) |g - m| exceeds half a unit in the last place, up to |m| / 256.
+constexpr double kMaxBf16Beta1 = 0.99;
+
 // Replaces missing callbacks by no-ops. On a terminal, every line first removes the progress line.
 RunRequest complete(RunRequest request) {
     if (!request.info) request.info = [](const std::string&) {};
@@ -99,6 +103,11 @@ Session::Session(const RunRequest& given, Mode mode)
             "note: beta2 is {:.6g}, its default for so few steps per epoch: training may be unstable; use --beta2 0.99, or "
             "--schedule-images 50000 as the presets do",
             schedule.beta2));
+    if (options.moments == MomentPrecision::bf16 && options.beta1 > kMaxBf16Beta1 && mode_ == Mode::train)
+        request.info(fmt::format(
+            "note: beta1 is {:.6g}: with --moments bf16 the first moment, which is rounded to nearest, ignores many "
+            "gradients; use --moments fp32, or --beta1 {:g} or less",
+            options.beta1, kMaxBf16Beta1));
 }
 
 // Reports limits that hold only for this part of the run and are not saved in its config.toml.

@@ -205,6 +205,19 @@ TEST_F(Cluster, FewStepsPerEpochAreReported) {
     }
 }
 
+TEST_F(Cluster, FirstMomentThatBf16RoundsAwayIsReported) {
+    const std::string note = "note: beta1 is 0.999";
+    const Words bf16 = {"--moments", "bf16"}, slow = {"--beta1", "0.999"};
+    const Outcome both = train(run_words("both", 1) + bf16 + slow);
+    EXPECT_EQ(both.code, 0) << both.err;
+    EXPECT_NE(both.err.find(note), std::string::npos) << both.err;
+    for (const Words& one : {bf16 + Words{"--beta1", "0.99"}, slow}) {
+        const Outcome told = train(run_words(one[0].substr(2), 1) + one);
+        EXPECT_EQ(told.code, 0) << told.err;
+        EXPECT_EQ(told.err.find("note: beta1"), std::string::npos) << told.err;
+    }
+}
+
 TEST_F(Cluster, ResumesFromAnotherFolder) {
     fs::create_directories(folder / "there");
     make_run("run", 1);
