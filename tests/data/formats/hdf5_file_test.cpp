@@ -8,6 +8,7 @@
 #include <chrono>
 #include <ctime>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <limits>
 #include <thread>
