@@ -68,6 +68,8 @@ class Process {
                 setuid(unused_user()) != 0)
                 _exit(97);
         }
+        // Without it each command starts itself again, which takes as long as its start.
+        setenv("OPENBLAS_NUM_THREADS", "1", 0);
         for (const auto& [name, value] : surroundings.environment) setenv(name.c_str(), value.c_str(), 1);
         const std::string there = found(program);
         std::vector<char*> words = {const_cast<char*>(there.c_str())};
