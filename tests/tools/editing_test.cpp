@@ -114,21 +114,24 @@ TEST_F(Editing, FallsBackToLinearPath) {
         const std::size_t at = outcome.err.find(" of 9 not finite");
         return at == std::string::npos ? 0 : std::stoi(outcome.err.substr(outcome.err.rfind(' ', at - 1)));
     };
-    bool fell_back = false;
-    for (float factor = 2; factor < 1e4F && !fell_back; factor *= 1.5F) {
+    // The path that it chooses is compared with both where it is the usual one, and where it first is not.
+    bool first = true, fell_back = false;
+    for (float factor = 2; factor < 1e4F && !fell_back; factor *= 1.5F, first = false) {
         CheckpointEdit edit(folder / "run/latest.h5");
         for (const std::string level : {"level0", "level1"})
             for (float& weight : edit.tensor("/params/" + level + "/step1/coupling/conv3/weight").values)
                 weight *= factor;
         edit.write(folder / "steep.h5");
-        const Outcome spherical = latent(between + Words{"--path", "spherical"}),
-                      linear = latent(between + Words{"--path", "linear"}), chosen = latent(between);
+        const Outcome chosen = latent(between);
         ASSERT_EQ(chosen.code, 0) << chosen.err;
+        fell_back = chosen.err.find("using the linear path") != std::string::npos;
+        if (!first && !fell_back) continue;
+        const Outcome spherical = latent(between + Words{"--path", "spherical"}),
+                      linear = latent(between + Words{"--path", "linear"});
         const bool better = not_finite(linear) < not_finite(spherical);
         EXPECT_EQ(nlohmann::json::parse(chosen.out)["path"], better ? "linear" : "spherical") << factor;
-        EXPECT_EQ(chosen.err.find("using the linear path") != std::string::npos, better) << chosen.err;
+        EXPECT_EQ(fell_back, better) << chosen.err;
         EXPECT_EQ(nlohmann::json::parse(spherical.out)["path"], "spherical");
-        fell_back = better;
     }
     EXPECT_TRUE(fell_back);
 }

@@ -134,9 +134,8 @@ TEST_F(Commands, PresetOfResumedRunIsAccepted) {
 }
 
 TEST_F(Commands, ConfigTomlPreservesAnyName) {
-    for (const std::string name :
-         {"run #3 [x]{x}", "a\"b", "it's \"both\" back\\slash", "two\nlines and\ttab", "\x01\x7f", "~",
-          "$HOME caf\xc3\xa9", " ", "a,b=c"}) {
+    for (const std::string name : {"run #3 [x]{x} a\"b,c=d", "it's \"both\" back\\slash $HOME caf\xc3\xa9",
+                                   "two\nlines and\ttab \x01\x7f", "~", " "}) {
         std::filesystem::create_directory(folder / name);
         std::filesystem::copy_file(folder / "d.h5", folder / (name + "/d.h5"));
         const std::string run = name + "/run";

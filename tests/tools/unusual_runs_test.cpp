@@ -15,13 +15,19 @@ TEST_F(Commands, RunsUnusualConfigurations) {
     make_dataset(folder / "dot.h5", 2, 2, 1, 1, 1, 1);
     make_dataset(folder / "one.h5", 8, 8, 3, 1, 1, 1);
     int number = 0;
-    const auto works = [&](const Words& options, const std::string& data = "d.h5") {
-        const std::string out = "run" + std::to_string(number++);
+    const auto trains = [&](const Words& options, const std::string& data = "d.h5") {
+        const std::string out = "run" + std::to_string(++number);
         SCOPED_TRACE(testing::PrintToString(options));
         const Outcome outcome = train(
             kSmall + Words{"--data", data, "--out", out, "--quiet", "--json", "--max-steps", "2"} + options);
         ASSERT_EQ(outcome.code, 0) << outcome.err;
         EXPECT_TRUE(json::parse(outcome.out)["bpd"].is_number());
+    };
+    // Also evaluates the model and draws from it.
+    const auto works = [&](const Words& options, const std::string& data = "d.h5") {
+        trains(options, data);
+        const std::string out = "run" + std::to_string(number);
+        SCOPED_TRACE(testing::PrintToString(options));
         const Outcome evaluated = eval({"--bpd", "--json", "--checkpoint", out, "--data", data});
         EXPECT_EQ(evaluated.code, 0) << evaluated.err;
         const Outcome sampled = sample({"--checkpoint", out, "--grid", "1x2", "-o", out + ".png"});
@@ -34,20 +40,20 @@ TEST_F(Commands, RunsUnusualConfigurations) {
     works({"--levels", "3"});  // one pixel at the top
     works({"--levels", "3", "--beta2", "0.99"}, "one.h5");
     works({"--width", "1", "--depth", "1", "--batch", "1"});
-    works({"--init-batch", "1"});
-    works({"--init-batch", "16777216"});
-    works({"--batch", "100"});  // more than the data set has
-    works({"--batch", "7", "--micro-batch", "2", "--tile", "3"});
     works({"--n-bits", "1"});
-    works({"--memory", "store"});
-    works({"--anchor-every", "1"});
     works({"--coupling", "additive", "--no-learn-top", "--no-edge-bias"});
-    works({"--max-steps", "0", "--epochs", "0.01"});
-    works({"--max-steps", "0", "--max-minutes", "0.002"});
-    works({"--max-steps", "281474976710656", "--epochs", "0.3"});
-    works({"--eval-every", "0", "--sample-every", "0", "--checkpoint-every", "0"});
-    works({"--lr", "0", "--beta1", "0", "--weight-decay", "0.5"});
-    works({"--threads", "5"});
+    trains({"--init-batch", "1"});
+    trains({"--init-batch", "16777216"});
+    trains({"--batch", "100"});  // more than the data set has
+    trains({"--batch", "7", "--micro-batch", "2", "--tile", "3"});
+    trains({"--memory", "store"});
+    trains({"--anchor-every", "1"});
+    trains({"--max-steps", "0", "--epochs", "0.01"});
+    trains({"--max-steps", "0", "--max-minutes", "0.002"});
+    trains({"--max-steps", "281474976710656", "--epochs", "0.3"});
+    trains({"--eval-every", "0", "--sample-every", "0", "--checkpoint-every", "0"});
+    trains({"--lr", "0", "--beta1", "0", "--weight-decay", "0.5"});
+    trains({"--threads", "5"});
 }
 
 TEST_F(Commands, SheetOfLargeImagesFitsPlannedMemory) {
