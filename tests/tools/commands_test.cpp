@@ -288,6 +288,19 @@ TEST_F(Commands, EstimateWritesNothing) {
     EXPECT_NE(told.out.find("for 50 steps"), std::string::npos) << told.out;
 }
 
+TEST_F(Commands, RejectsGpuOptionsWithoutGpu) {
+    if (cuda_problem().empty()) GTEST_SKIP() << "this machine has a GPU";
+    make_run("run", 1);
+    const Words before = all_files(), model = {"--checkpoint", "run"};
+    for (const auto& [options, part] :
+         {std::pair{Words{"--device", "cuda"}, "cuda"}, {Words{"--precision", "tf32"}, "tf32"}}) {
+        expect_error(train(run_words("new", 2) + Words{"--quiet"} + options), 2, part);
+        expect_error(eval(Words{"--bpd", "--data", "d.h5"} + model + options), 2, part);
+    }
+    expect_error(sample(model + Words{"-o", "s.png", "--device", "cuda"}), 2, "cuda");
+    EXPECT_EQ(all_files(), before);
+}
+
 TEST_F(Commands, LastRepeatedOptionWins) {
     make_run("run", 1,
              {"--lr", "0.5", "--lr", "0.001", "--warmup-epochs", "0", "--no-shuffle", "--shuffle",

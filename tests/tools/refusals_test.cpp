@@ -395,18 +395,6 @@ TEST_F(InvalidUsage, Sample) {
     expect_error(sample({}), 2, "required");
 }
 
-TEST_F(InvalidUsage, GpuOptionsWithoutGpu) {
-    if (cuda_problem().empty()) GTEST_SKIP() << "this machine has a GPU";
-    make_run("run", 1);
-    const std::vector<std::pair<Words, std::string>> cases = {{{"--device", "cuda"}, "cuda"},
-                                                              {{"--precision", "tf32"}, "tf32"}};
-    refuse_train(cases);
-    refuse([this](const Words& words) { return eval(words); },
-           {"--bpd", "--checkpoint", "run", "--data", "d.h5"}, cases);
-    refuse([this](const Words& words) { return sample(words); }, {"--checkpoint", "run", "-o", "s.png"},
-           {cases[0]});
-}
-
 TEST_F(InvalidUsage, FullDiskLeavesNoPartialFile) {
     for (const rlim_t bytes : {rlim_t{3000}, rlim_t{30000}}) {  // with less, clang's libomp cannot start
         const std::string out = "full" + std::to_string(bytes);
