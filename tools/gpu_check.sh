@@ -190,9 +190,7 @@ test_devices 12 *cuda*
 test_train 6 DeviceStep.*:*cuda*:*Cuda*
 test_kernels 4 *cuda*:*Cuda*:NarrowConvBackward.*
 test_runtime 3 *cuda*:*Cuda*
-test_precision 1 *cuda*:*Cuda*
-test_layers 1 *cuda*:*Cuda*
-test_commands 10 *Variants.*:*TheSameSeed*:*AResumedRun*:*SampleDraws*
+test_commands 10 *Variants.*:*SameSeedGivesSameRun:*ResumedRunEqualsUninterrupted:*SampleIsDeterministic
 TESTS
 }
 
@@ -370,7 +368,7 @@ part_memory() {
     rm -f "$csv" "$out/memory-size.csv"
     # Alone: a device counts the memory of all its processes.
     if [ $kind = cuda ]; then
-        GLOW_PROGRAMS=$root/bin bounded "$(program test_commands)" --gtest_filter='MemoryScaling.*:*LargeImagesStays*' >"$out/logs/memory_tests.log" 2>&1 ||
+        GLOW_PROGRAMS=$root/bin bounded "$(program test_commands)" --gtest_filter='MemoryScaling.*:*SheetOfLargeImagesFitsPlannedMemory' >"$out/logs/memory_tests.log" 2>&1 ||
             broken test_commands FAILED "$(sed -n 's/^\[  FAILED  \] \([^ ,]*\).* (.*ms)$/\1/p' "$out/logs/memory_tests.log" | head -1)"
         row test_commands passed "$(results OK "$out/logs/memory_tests.log")" "of memory"
     fi

@@ -131,6 +131,15 @@ check "gpu_check: exit status after a signal" test $? = 1
 says out "by a signal" "gpu_check: after a signal"
 check "gpu_check: ends its program" bash -c "! kill -0 $(cat "$work/gpu/pid") 2>/dev/null"
 
+# Its filters must not become empty when a test gets another name. "cuda" names a parameter.
+test_names() { find "$root/tests" -name '*.cpp' -exec sed -nE 's/^TEST(_F|_P)?\((\w+), (\w+)\).*/\2.\3/p' {} +; }
+test_names >"$work/names"
+filters() { sed -nE "s/^test_[a-z]+ [0-9]+ //p; s/.*--gtest_filter='([^']*)'.*/\1/p" "$tools/gpu_check.sh" | tr -d '*' | tr ':' '\n' | sort -u; }
+check "gpu_check: has filters" test "$(filters | grep -c .)" -gt 8
+for filter in $(filters); do
+    [ "$filter" = cuda ] || check "gpu_check: $filter is in the name of a test" grep -qF "$filter" "$work/names"
+done
+
 # ---- install_dependencies ----------------------------------------------------------------------------------------------
 
 # A machine of stubs: $fake/installed holds the packages there, $fake/known those apt knows once $fake/lists exists;
