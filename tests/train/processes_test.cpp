@@ -226,78 +226,72 @@ TEST(DistributedTrainer, BadWeightOfOneRankFailsOnAll) {
             }
 }
 
-// Writes d.h5 with 8x8 images.
-void write_dataset(const std::filesystem::path& folder, index_t train, index_t valid) {
-    DatasetInfo info;
-    info.H = info.W = 8;
-    info.C = 3;
-    DatasetWriter writer(folder / "d.h5", info);
-    const Images images(train + valid, small_options(8, 8).model, 7);
-    writer.append("train", train, images.pixels.data(), nullptr);
-    if (valid > 0) writer.append("valid", valid, images.pixels.data() + train * 8 * 8 * 3, nullptr);
-    writer.commit();
-}
+// A folder of all ranks with a data set of 8x8 images, and requests to train on it. Its end waits for all.
+class SharedRun {
+  public:
+    SharedRun(index_t train, index_t valid) : folder_(broadcast_text(*g_processes, own_.path().string())) {
+        if (g_processes->is_root()) {
+            DatasetInfo info;
+            info.H = info.W = 8;
+            info.C = 3;
+            DatasetWriter writer(folder_ / "d.h5", info);
+            const Images images(train + valid, small_options(8, 8).model, 7);
+            writer.append("train", train, images.pixels.data(), nullptr);
+            if (valid > 0) writer.append("valid", valid, images.pixels.data() + train * 8 * 8 * 3, nullptr);
+            writer.commit();
+        }
+        g_processes->barrier();
+    }
+    ~SharedRun() { g_processes->barrier(); }
+    SharedRun(const SharedRun&) = delete;
+    SharedRun& operator=(const SharedRun&) = delete;
+
+    HookedRun request(index_t steps, const std::string& out = "run") const {
+        HookedRun request;
+        request.options = small_options(8, 8, 3, 2, 2, 8);
+        request.options.data = (folder_ / "d.h5").string();
+        request.options.out = (folder_ / out).string();
+        request.options.batch = 7;
+        request.options.threads = 1;
+        request.options.max_steps = steps;
+        request.processes = g_processes;
+        return request;
+    }
+    bool has(const std::string& name) const { return std::filesystem::exists(folder_ / "run" / name); }
+
+  private:
+    TemporaryFolder own_;
+    std::filesystem::path folder_;
+};
 
 // An update that makes the weights unusable; root, which audits, sees it first.
 TEST(DistributedTrainer, AllRanksRollBackAfterAudit) {
-    const TemporaryFolder own;
-    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
-    if (g_processes->is_root()) write_dataset(folder, 40, 0);
-    g_processes->barrier();
-    RunRequest request;
-    request.options = small_options(8, 8, 3, 2, 2, 8);
-    request.options.data = (folder / "d.h5").string();
-    request.options.out = (folder / "run").string();
+    const SharedRun shared(40, 0);
+    HookedRun request = shared.request(4);
     request.options.model.permutation = Permutation::invconv_lu;
-    request.options.batch = 7;
-    request.options.threads = 1;
-    request.options.max_steps = 4;
     request.options.lr = 1e30;
     request.options.rollback_lr = 1e-33;
     request.options.audit_every = 1;
-    request.processes = g_processes;
     const RunResult result = run_training(request);
     EXPECT_EQ(result.rollbacks, 1);
     EXPECT_EQ(result.progress.step, 4);
-    g_processes->barrier();
 }
 
 // Clocks that differ, and a decay that ends with the run's recorded minutes, which do not limit this part.
 TEST(DistributedTrainer, DecayByMinutesUsesOneClock) {
-    const TemporaryFolder own;
-    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
-    if (g_processes->is_root()) write_dataset(folder, 40, 0);
-    g_processes->barrier();
-    HookedRun request;
-    request.options = small_options(8, 8, 3, 2, 2, 8);
-    request.options.data = (folder / "d.h5").string();
-    request.options.out = (folder / "run").string();
-    request.options.batch = 7;
-    request.options.threads = 1;
-    request.options.max_steps = 4;
+    const SharedRun shared(40, 0);
+    HookedRun request = shared.request(4);
     request.options.checkpoint_every = {2, false};
     request.options.lr_schedule = LrSchedule::cosine;
     request.recorded_limits = RunLimits{0, 1};
-    request.processes = g_processes;
     request.hooks.minutes = [minutes = 0.0]() mutable { return minutes += 0.01 * (g_processes->rank() + 1); };
     EXPECT_EQ(run_training(request).progress.step, 4);
-    g_processes->barrier();
 }
 
 // A stop that only the last process asks for, after the last step.
 TEST(DistributedTrainer, AllRanksStopDuringFinalValidation) {
-    const TemporaryFolder own;
-    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
-    if (g_processes->is_root()) write_dataset(folder, 33, 7);
-    g_processes->barrier();
-    RunRequest request;
-    request.options = small_options(8, 8, 3, 2, 2, 8);
-    request.options.data = (folder / "d.h5").string();
-    request.options.out = (folder / "run").string();
-    request.options.batch = 7;
-    request.options.threads = 1;
-    request.options.max_steps = 2;
-    request.processes = g_processes;
+    const SharedRun shared(33, 7);
+    HookedRun request = shared.request(2);
     int asked = 0;  // before each step, and after the last
     request.stop = [&] { return ++asked > 3 && g_processes->rank() == g_processes->size() - 1; };
     const RunResult stopped = run_training(request);
@@ -310,34 +304,15 @@ TEST(DistributedTrainer, AllRanksStopDuringFinalValidation) {
     EXPECT_EQ(rest.ended, RunEnd::max_steps);
     EXPECT_EQ(rest.progress.step, 2);
     EXPECT_TRUE(rest.valid_ema);
-    EXPECT_TRUE(std::filesystem::exists(folder / "run/samples/step-00000002.png"));
-    g_processes->barrier();
+    EXPECT_TRUE(shared.has("samples/step-00000002.png"));
 }
 
 // A whole run with a single fault injected on every process.
 TEST(DistributedTrainer, AllRanksRollBack) {
-    const TemporaryFolder own;
-    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
-    if (g_processes->is_root()) {
-        DatasetInfo info;
-        info.H = info.W = 8;
-        info.C = 3;
-        DatasetWriter writer(folder / "d.h5", info);
-        const Images images(40, small_options(8, 8).model, 7);
-        writer.append("train", 40, images.pixels.data(), nullptr);
-        writer.commit();
-    }
-    g_processes->barrier();
-    HookedRun request;
-    request.options = small_options(8, 8, 3, 2, 2, 8);
-    request.options.data = (folder / "d.h5").string();
-    request.options.out = (folder / "run").string();
-    request.options.batch = 7;
-    request.options.threads = 1;
-    request.options.max_steps = 9;
+    const SharedRun shared(40, 0);
+    HookedRun request = shared.request(9);
     request.options.checkpoint_every = {3, false};
     request.options.rollback_lr = 0.5;
-    request.processes = g_processes;
     request.hooks.before_step = [done = false](index_t t, Trainer& trainer) mutable {
         if (t != 8 || std::exchange(done, true)) return;
         for (const Tensor& tensor : trainer.glow().parameters().tensors())  // exp(900) overflows
@@ -351,37 +326,18 @@ TEST(DistributedTrainer, AllRanksRollBack) {
     EXPECT_TRUE(std::isfinite(result.bits_per_dim));
     const double bits = result.bits_per_dim;
     EXPECT_EQ(g_processes->all_reduce_max(bits), bits);
-    EXPECT_TRUE(std::filesystem::exists(folder / "run/trouble/step-00000008-1.json"));
-    g_processes->barrier();
+    EXPECT_TRUE(shared.has("trouble/step-00000008-1.json"));
 }
 
 // A stop that only the last process asks for, in the middle of a validation. The processes have different
 // numbers of validation images and micro-batches, or none.
 TEST(DistributedTrainer, AllRanksStopDuringValidation) {
-    const TemporaryFolder own;
-    const std::filesystem::path folder = broadcast_text(*g_processes, own.path().string());
-    if (g_processes->is_root()) {
-        DatasetInfo info;
-        info.H = info.W = 8;
-        info.C = 3;
-        DatasetWriter writer(folder / "d.h5", info);
-        const Images images(40, small_options(8, 8).model, 7);
-        writer.append("train", 33, images.pixels.data(), nullptr);
-        writer.append("valid", 7, images.pixels.data() + 33 * 8 * 8 * 3, nullptr);
-        writer.commit();
-    }
-    g_processes->barrier();
+    const SharedRun shared(33, 7);
     for (const index_t batch : {3, 8}) {
-        HookedRun request;
-        request.options = small_options(8, 8, 3, 2, 2, 8);
-        request.options.data = (folder / "d.h5").string();
-        request.options.out = (folder / ("run" + std::to_string(batch))).string();
+        HookedRun request = shared.request(4, "run" + std::to_string(batch));
         request.options.batch = batch;
-        request.options.threads = 1;
-        request.options.max_steps = 4;
         request.options.eval_every = {2, false};
         request.options.sample_every = {2, false};
-        request.processes = g_processes;
         bool validates = false;
         int asked = 0;
         request.hooks.before_step = [&](index_t t, Trainer&) { validates = t == 2; };
