@@ -343,14 +343,17 @@ TEST_F(Malformed, Checkpoints) {
     const auto configure = [&](const std::string& kind, const ordered_json& changed) {
         damage("config: " + kind, [&](auto& e) { e.config = changed.dump(); });
     };
+    int turn = 0;
     for (const auto& [key, value] : config.items()) {
         if (key == "training") continue;
         ordered_json changed = config;
         changed.erase(key);
         // those that older files lack are optional
         if (key != "coupling_scale" && !key.starts_with("dequant_")) configure("no " + key, changed);
-        for (const ordered_json& other : {ordered_json(nullptr), ordered_json("word"),
-                                          ordered_json::array({1}), ordered_json(-1), ordered_json(1e300)}) {
+        // Of other types one each in turn, and an unknown word where words are valid.
+        const ordered_json types[] = {nullptr, "word", ordered_json::array({1})};
+        for (const ordered_json& other :
+             {types[value.is_string() ? 1 : turn++ % 3], ordered_json(-1), ordered_json(1e300)}) {
             changed = config;
             changed[key] = other;
             configure(key + " " + other.dump(), changed);

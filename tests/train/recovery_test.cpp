@@ -139,6 +139,7 @@ TEST_F(Recovery, RecoversFromFault) {
 
 TEST_F(Recovery, NamesEveryKindOfFault) {
     make_good(20);
+    run_training(request("begun", 15));
     struct Case {
         const char* kind;
         std::string layer, tensor;
@@ -174,7 +175,11 @@ TEST_F(Recovery, NamesEveryKindOfFault) {
     for (const Case& one : cases) {
         SCOPED_TRACE(one.kind + (" " + one.layer));
         const std::string out = "run" + std::to_string(number++);
+        std::filesystem::copy(
+            folder / "begun", folder / out,
+            std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
         HookedRun faulty = request(out, 20);
+        faulty.resume = true;
         // Late enough for losses to have a known deviation.
         faulty.hooks.before_step = once(18, one.fault);
         warnings.clear();

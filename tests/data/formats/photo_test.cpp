@@ -219,7 +219,7 @@ TEST(Photo, RejectsBadTiff) {
     make::NamedFiles files = make::compressed_tiff_files();
     for (const auto& [name, one] : make::tiff_cases()) files.emplace_back(name, make::tiff(one));
     test::Random random(6);
-    expect_damage_is_refused_or_read(files, 200, random, 301);
+    expect_damage_is_refused_or_read(files, 100, random, 301);
 }
 
 // libtiff returns success for damaged fax and JPEG data, and guesses the pixels.
