@@ -9,6 +9,7 @@
 
 #include "data/formats/output_name.h"
 #include "data/formats/photo.h"
+#include "data/photo_files.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -91,11 +92,13 @@ void check_is_dataset(const Hdf5File& file) {
 
 Hdf5File open_dataset(const std::filesystem::path& path) {
     std::error_code ignored;
-    if (std::filesystem::is_directory(path, ignored))
+    if (std::filesystem::is_directory(path, ignored)) {
+        refuse_run_folder(path);
         throw InputError(fmt::format(
             "{}: expected a data set (an HDF5 file), found a folder; glow_data images makes one of "
             "the photographs in it",
             path.string()));
+    }
     if (std::filesystem::is_regular_file(path, ignored) && is_photo_name(path))
         throw InputError(fmt::format(
             "{}: expected a data set (an HDF5 file made by glow_data) or a folder of photographs, found a picture",

@@ -99,12 +99,21 @@ void remove_repeats(const fs::path& folder, PhotoFiles& files) {
 
 }  // namespace
 
+void refuse_run_folder(const fs::path& folder) {
+    std::error_code ignored;
+    if (fs::is_directory(folder / "checkpoints", ignored) && fs::exists(folder / "config.toml", ignored))
+        throw InputError(fmt::format(
+            "{}: expected images, found the folder of a training run; --checkpoint takes such a folder",
+            folder.string()));
+}
+
 // Links to folders come after all real folders. A link to a folder that was read, or is inside or around one,
 // would read photographs twice, possibly on both sides of a split.
 PhotoFiles list_photos(const fs::path& folder) try {
     if (const std::string problem = folder_problem(folder); !problem.empty())
         throw InputError(
             fmt::format("expected a folder of images, found no folder at {}: {}", folder.string(), problem));
+    refuse_run_folder(folder);
     PhotoFiles files;
     std::vector<fs::path> links, read = {fs::canonical(folder)};
     list(folder, "", files, links);

@@ -29,8 +29,11 @@ struct PhotoFiles {
 // Lists files with the suffix of a photograph (is_photo_name), each once: under its own name rather than that
 // of a symbolic link, and under the first path of several hard links. Hidden entries are ignored. Links to
 // folders are followed unless the folder is read anyway. Skips image names that are dangling links, pipes or
-// similar, and folders that cannot be listed. Throws InputError if `folder` is not a folder.
+// similar, and folders that cannot be listed. Throws InputError if `folder` is not a folder, or that of a run.
 PhotoFiles list_photos(const std::filesystem::path& folder);
+
+// Throws InputError if a folder is that of a run of glow_train, whose only pictures are samples.
+void refuse_run_folder(const std::filesystem::path& folder);
 
 // "DIR: 20 further names of files in it (links) are left out, such as best/1.png of all/1.png"
 std::string describe_repeats(const std::filesystem::path& folder,
