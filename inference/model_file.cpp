@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <set>
 
 #include "data/formats/atomic_file.h"
@@ -180,6 +181,46 @@ void read_tree(const Hdf5File& file, const Parameters& parameters, Solver& solve
     for (const std::string& name : unexpected) report.add(name + " is not part of this model");
 }
 
+// Of a folder without latest.h5: "; did you mean its newest, runs/a/checkpoints/step-00000100.h5?", if it is
+// the folder of a run's checkpoints, or the runs in it.
+std::string did_you_mean_checkpoint(const fs::path& folder) {
+    constexpr std::size_t kMaxRuns = 3;
+    std::error_code failed, ignored;
+    fs::path newest;
+    std::vector<std::string> runs;
+    for (fs::directory_iterator entry(folder, failed), end; !failed && entry != end;
+         entry.increment(failed)) {
+        const fs::path& path = entry->path();
+        const std::string name = path.filename().string();
+        if (name.starts_with("step-") && name.ends_with(".h5"))
+            newest = std::max(newest, path);  // numbers of steps have leading zeros
+        else if (entry->is_directory(ignored) && fs::exists(path / "latest.h5", ignored))
+            runs.push_back(path.string());
+    }
+    if (!newest.empty()) return fmt::format("; did you mean its newest, {}?", newest.string());
+    if (runs.size() > kMaxRuns) return fmt::format("; did you mean one of the {} runs in it?", runs.size());
+    std::sort(runs.begin(), runs.end());
+    std::string text;
+    for (std::size_t n = 0; n < runs.size(); ++n) text += (n == 0 ? "; did you mean " : " or ") + runs[n];
+    return text.empty() ? "" : text + "?";
+}
+
+// Suffixes of files with weights of other programs.
+bool has_foreign_suffix(const fs::path& path) {
+    std::string suffix = path.extension().string();
+    std::transform(suffix.begin(), suffix.end(), suffix.begin(), to_lower);
+    constexpr const char* kForeign[] = {".npz", ".safetensors", ".pt", ".pth", ".ckpt"};
+    return std::find(std::begin(kForeign), std::end(kForeign), suffix) != std::end(kForeign);
+}
+
+Hdf5File open_checkpoint(const fs::path& path) try {
+    return Hdf5File::open(path);
+} catch (const InputError& error) {
+    std::error_code ignored;
+    if (!fs::is_regular_file(path, ignored) || !has_foreign_suffix(path)) throw;
+    throw InputError(fmt::format("{}; glow_convert --from imports weights of other programs", error.what()));
+}
+
 }  // namespace
 
 fs::path find_checkpoint(const fs::path& file_or_folder) {
@@ -189,7 +230,8 @@ fs::path find_checkpoint(const fs::path& file_or_folder) {
     if (fs::exists(latest, ignored)) return latest;
     if (fs::is_symlink(latest, ignored))  // for example, its folder of checkpoints was not copied
         throw InputError(fmt::format("{}: {}", latest.string(), file_problem(latest)));
-    throw InputError(fmt::format("{}: the folder has no checkpoint (latest.h5)", file_or_folder.string()));
+    throw InputError(fmt::format("{}: the folder has no checkpoint (latest.h5){}", file_or_folder.string(),
+                                 did_you_mean_checkpoint(file_or_folder)));
 }
 
 fs::path behind_link(const fs::path& checkpoint) {
@@ -268,10 +310,12 @@ nlohmann::ordered_json parse_config(const std::string& text) {
 
 CheckpointInfo read_checkpoint_info(const fs::path& path) {
     const ScopedTimeout timeout("reading a checkpoint");
-    const Hdf5File file = Hdf5File::open(path);
-    if (!file.has_attribute("/", "format") || file.string_attribute("/", "format") != kFormat)
-        throw InputError(
-            fmt::format("{}: not a checkpoint (attribute format is not \"{}\")", path.string(), kFormat));
+    const Hdf5File file = open_checkpoint(path);
+    const std::string format =
+        file.has_attribute("/", "format") ? file.string_attribute("/", "format") : "none";
+    if (format != kFormat)
+        throw InputError(fmt::format("{}: not a checkpoint: expected format \"{}\", found \"{:.60}\"",
+                                     path.string(), kFormat, format));
     const std::int64_t version = file.integer_attribute("/", "version");
     if (version < 1 || version > kNewestVersion)
         throw InputError(fmt::format("{}: checkpoint version {}; this program reads versions 1 to {}",

@@ -114,7 +114,15 @@ Hdf5File Hdf5File::open_unchecked(const std::filesystem::path& file, const std::
     const auto bytes = static_cast<index_t>(std::filesystem::file_size(file, code));
     const Handle access = file_access();
     const hid_t id = H5Fopen(file.c_str(), H5F_ACC_RDONLY, access);
-    if (id < 0) throw InputError(fmt::format("cannot open {} as an HDF5 file: {}", shown.string(), reason()));
+    if (id < 0) {
+        const std::string why = reason();
+        if (why.find("signature not found") != std::string::npos)
+            throw InputError(
+                fmt::format("cannot open {}: it is not an HDF5 file (glow_data makes data sets, "
+                            "glow_train checkpoints)",
+                            shown.string()));
+        throw InputError(fmt::format("cannot open {} as an HDF5 file: {}", shown.string(), why));
+    }
     return Hdf5File(id, shown, bytes);
 }
 

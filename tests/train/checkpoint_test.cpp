@@ -300,7 +300,10 @@ TEST_F(CheckpointTest, RejectsTruncatedFiles) {
 
 TEST_F(CheckpointTest, RejectsOtherFiles) {
     write_bytes(folder / "text.h5", "step,bpd\n1,2\n");
-    expect_throw<InputError>([&] { load(folder / "text.h5"); }, {"text.h5", "HDF5"});
+    expect_throw<InputError>([&] { load(folder / "text.h5"); }, {"text.h5: it is not an HDF5 file"});
+    write_bytes(folder / "other.npz", "PK");
+    expect_throw<InputError>([&] { load(folder / "other.npz"); },
+                             {"not an HDF5 file", "glow_convert --from"});
     expect_throw<InputError>([&] { load(folder / "none.h5"); }, {"none.h5", "No such file"});
     expect_throw<InputError>([&] { load(folder.path()); }, {"folder"});
     expect_throw<InputError>([&] { find_checkpoint(folder.path()); }, {"latest.h5"});
@@ -310,6 +313,19 @@ TEST_F(CheckpointTest, RejectsOtherFiles) {
     std::filesystem::remove(folder / "good.h5");  // now a dangling link
     expect_throw<InputError>([&] { find_checkpoint(folder.path()); },
                              {"latest.h5: dangling symbolic link to good.h5"});
+}
+
+TEST_F(CheckpointTest, FolderWithoutLatestNamesCheckpointsInIt) {
+    const auto find = [&](const std::filesystem::path& path) { return [path] { find_checkpoint(path); }; };
+    for (const char* const name : {"runs/a/checkpoints", "runs/b"})
+        std::filesystem::create_directories(folder / name);
+    for (const char* const name : {"step-00000002.h5", "step-00000010.h5", "step-00000001.h5", "x.txt"})
+        write_bytes(folder / "runs/a/checkpoints" / name, "");
+    expect_throw<InputError>(find(folder / "runs/a/checkpoints"),
+                             {"did you mean its newest, ", "/runs/a/checkpoints/step-00000010.h5?"});
+    EXPECT_THROW(find_checkpoint(folder / "runs"), InputError);
+    for (const char* const name : {"runs/a/latest.h5", "runs/b/latest.h5"}) write_bytes(folder / name, "");
+    expect_throw<InputError>(find(folder / "runs"), {"latest.h5); did you mean ", "/runs/a or ", "/runs/b?"});
 }
 
 TEST_F(CheckpointTest, FullDiskKeepsPreviousCheckpoint) {
