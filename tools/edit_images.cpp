@@ -113,7 +113,8 @@ void add_edit_options(CLI::App& app, EditOptions& options) {
     add_size(app, options.model, kPhotoSize);
     CLI::Option* const data = app.add_option("--data", options.data, "Data set (HDF5)");
     app.add_option("--split", options.split, "train, valid or test")->needs(data);
-    app.add_option("--images", options.images, "Indices of images, separated by commas")->needs(data);
+    app.add_option("--images", options.images, "Indices of images, separated by commas; default: 0")
+        ->needs(data);
     app.add_option("--files", options.files,
                    "Photographs, or folders of them, instead of --data: --files A.png B.png")
         ->expected(-1)

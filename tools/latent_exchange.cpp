@@ -12,7 +12,7 @@ namespace {
 void exchange(const CommandLine& command, const EditOptions& options) {
     const OutputFiles outputs = options.claim_outputs(command);
     EditInput input(command, options);
-    if (input.N() != 2) throw InputError("exchange needs 2 images");
+    if (input.N() != 2) throw InputError("exchange needs 2 images: --images A,B or --files A.png B.png");
     const std::vector<Latent> given = input.encode();
     const index_t L = input.config().levels;
     EditedLatents edited;

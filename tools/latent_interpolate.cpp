@@ -55,9 +55,10 @@ EditedLatents images_between(const EditInput& input, const std::vector<Latent>& 
 void interpolate(const CommandLine& command, const InterpolateOptions& options) {
     const OutputFiles outputs = options.claim_outputs(command);
     EditInput input(command, options);
-    if (input.N() < 2 || options.steps < 2)
+    if (input.N() < 2)
         throw InputError(
-            "interpolate needs at least 2 images (4 are the corners of a grid) and --steps of at least 2");
+            "interpolate needs at least 2 images (4 are the corners of a grid): --images A,B or --files A.png B.png");
+    if (options.steps < 2) throw InputError("--steps: interpolate needs at least 2");
     check_sheet(options, input, grid_between(input.N(), options.steps));
     const std::vector<Latent> ends = input.encode();
     InterpolationPath path = options.path.value_or(InterpolationPath::spherical);

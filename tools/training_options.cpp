@@ -1,5 +1,6 @@
 #include "tools/training_options.h"
 
+#include "kernels/error.h"
 #include "tools/numbers.h"
 
 namespace glow {
@@ -15,7 +16,15 @@ void add_option(CLI::App& app, const std::string& name, T& value, const char* he
         add_choice(app, option, value, help);
     } else if constexpr (std::is_same_v<T, Interval>) {
         app.add_option_function<std::string>(
-               option, [&value](const std::string& text) { value = parse_interval(text); }, help)
+               option,
+               [&value, option](const std::string& text) {
+                   try {
+                       value = parse_interval(text);
+                   } catch (const InputError& error) {
+                       throw CLI::ValidationError(option, error.what());
+                   }
+               },
+               help)
             ->type_name("INTERVAL")
             ->default_str(to_string(value));
     } else {

@@ -235,7 +235,7 @@ TEST_F(Editing, RejectsBadInput) {
     };
     const Words between = Words{"interpolate"} + kFrom, change = Words{"manipulate"} + kFrom,
                 find = Words{"direction"} + kFrom;
-    refused(between, "2 images");
+    refused(between, "at least 2 images (4 are the corners of a grid): --images A,B or --files");
     refused(between + Words{"--images", "1,99"}, "--images");
     refused(between + Words{"--images", "1,x"}, "--images");
     refused(between + Words{"--images", "1,2", "--path", "bent"}, "bent");

@@ -142,7 +142,7 @@ TEST_F(InvalidUsage, TrainOptions) {
                   {{"--checkpoint-every", "1e300"}, "not an interval"},
                   {{"--checkpoint-every", "nan"}, "not an interval"},
                   {{"--checkpoint-every", "-1"}, "not an interval"},
-                  {{"--eval-every", "10s"}, "not an interval"},
+                  {{"--eval-every", "10s"}, "--eval-every: \"10s\" is not an interval"},
                   {{"--sample-every", ""}, "not an interval"}});
     expect_error(train({}), 2, "required");
     expect_error(train({"--data", "d.h5"}), 2, "--out");
