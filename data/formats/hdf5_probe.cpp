@@ -95,7 +95,11 @@ std::string hdf5::probe(const std::filesystem::path& program, const std::filesys
     const int failed = posix_spawn(&child, name.c_str(), &actions, &attributes, arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
-    if (failed != 0) return "";
+    if (failed != 0) {
+        if (!probe_required) return "";
+        throw Error(fmt::format("cannot check {}: {} cannot be started: {}", argument, name,
+                                std::generic_category().message(failed)));
+    }
 
     int status = 0;
     while (waitpid(child, &status, 0) < 0)

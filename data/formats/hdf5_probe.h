@@ -14,7 +14,8 @@ inline constexpr int kTooMuchMemory = 3;
 // there is none; files are then opened unchecked.
 std::filesystem::path probe_program();
 
-// From now on no file is opened unchecked: without the program, opening throws Error.
+// From now on no file is opened unchecked: if the program is missing or cannot be started, opening throws
+// Error.
 void require_probe();
 
 // How HDF5 fails on a file: "crashes on it", "does not end on it", ... Empty if it does not, or if the

@@ -174,6 +174,11 @@ class Refusals(unittest.TestCase):
         self.assertIn("glow_hdf5_probe is missing", done.stderr)
 
     def test_damaged_safetensors(self):
+        probe = package / "glow_hdf5_probe"
+        probe.write_bytes(b"no program")
+        probe.chmod(0o755)
+        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(package.parent)}, capture_output=True, text=True)
+        self.assertRegex(done.stderr, "RuntimeError: cannot check .*glow_hdf5_probe cannot be started: Exec format error")
         whole = FOLDER / "whole.safetensors"
         command("glow_convert", "--to", "safetensors", make_run(), "-o", whole)
         self.refuse_damaged(whole, 4000, 60)
