@@ -67,11 +67,14 @@ def device_of(x: Any) -> tuple[int, int] | None:
         return None
 
 
-def _detached(x: Any) -> Any:
+def _detached(x: Any, name: str) -> Any:
     if library_of(x) != "torch":
         return x
     import torch
 
+    nested = getattr(x, "is_nested", False)  # PyTorch 1.13
+    if x.layout != torch.strided or nested:
+        raise ValueError(f"{name} must be a dense tensor, got {'a nested one' if nested else x.layout}")
     return x.detach().as_subclass(torch.Tensor)  # a subclass may return itself from every method
 
 
@@ -137,7 +140,11 @@ def _numpy_reads(x: Any) -> bool:
 
 def to_host(x: Any, name: str) -> np.ndarray:
     """x as a NumPy array, without a copy if x is in host memory. A list of arrays is stacked."""
-    x = _detached(x)
+    x = _detached(x, name)
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise ValueError(f"{name}: some values are masked: replace them, as filled() does")
+    if isinstance(x, (list, tuple)) and any(device_of(item) is not None or _numpy_reads(item) for item in x):
+        return _stacked([to_host(item, name) for item in x], name)  # such as tensors, or images of PIL
     device = device_of(x)
     try:
         if library_of(x) == "torch":
@@ -146,10 +153,19 @@ def to_host(x: Any, name: str) -> np.ndarray:
             return x.get()  # cupy
         if device is not None and not _numpy_reads(x) and hasattr(np, "from_dlpack"):  # NumPy 1.22
             return np.from_dlpack(x)
-        if isinstance(x, (list, tuple)) and any(device_of(item) is not None or _numpy_reads(item) for item in x):
-            return np.stack([to_host(item, name) for item in x])  # such as tensors, or images of PIL
         return np.asarray(x)
     except Exception as error:
+        raise ValueError(f"{name}: not an array: {error}") from None
+
+
+def _stacked(items: list[np.ndarray], name: str) -> np.ndarray:
+    kinds = {item.dtype.kind for item in items}
+    if "f" in kinds and len(kinds) > 1:  # pixels would become numbers, without noise
+        types = sorted({item.dtype.name for item in items})
+        raise ValueError(f"{name}: a list must hold either pixels or floating-point numbers, got {' and '.join(types)}")
+    try:
+        return np.stack(items)
+    except ValueError as error:
         raise ValueError(f"{name}: not an array: {error}") from None
 
 
@@ -164,7 +180,7 @@ def _of_torch(x: Any) -> np.ndarray:
 
 def images(x: Any, gpu: bool) -> np.ndarray | DeviceArray:
     """x as a contiguous uint8, float32 or float64 array for the extension; stays on the GPU if it is there and `gpu`."""
-    x = _detached(x)
+    x = _detached(x, "x")
     device = device_of(x)
     if gpu and device is not None and device[0] == _CUDA:
         if str(x.dtype).rsplit(".", 1)[-1] in ("float16", "bfloat16"):
@@ -180,8 +196,9 @@ def images(x: Any, gpu: bool) -> np.ndarray | DeviceArray:
             raise ValueError(
                 f"x must be uint8 (pixels) or floating (pixel units, 0 .. 256), got {array.dtype}; convert it first"
             )
-        array = array.astype(np.float32 if array.dtype.itemsize < 4 or array.dtype == np.float32 else np.float64)
-    return np.ascontiguousarray(array)
+        with np.errstate(over="ignore"):  # infinities are refused later
+            array = array.astype(np.float32 if array.dtype.itemsize < 4 or array.dtype == np.float32 else np.float64)
+    return np.require(array, requirements="CA")  # views of bytes may be unaligned
 
 
 def labels(values: Any, count: int) -> np.ndarray | None:
@@ -197,7 +214,7 @@ def labels(values: Any, count: int) -> np.ndarray | None:
         raise ValueError("labels must be classes of the model")
     if array.ndim == 0:
         array = np.full(count, array)
-    return np.ascontiguousarray(array, np.int32)
+    return np.require(array, np.int32, "CA")
 
 
 def device_name(device: Any) -> str:

@@ -221,7 +221,7 @@ class Model:
         for level in host:
             if level.dtype.kind not in "fiu":
                 raise ValueError(f"latents must be floating numbers, got {level.dtype}")
-        host = [np.ascontiguousarray(level, np.float64) for level in host]
+        host = [np.require(level, np.float64, "CA") for level in host]
         count = len(host[0]) if host and host[0].ndim else 0
         caller = Caller(levels[0] if levels else None)
         if host and host[0].ndim == 4:

@@ -5,7 +5,7 @@ import unittest
 import numpy as np
 
 import glow
-from support import make_conditional_run, make_images, model, needs
+from support import FOLDER, make_conditional_run, make_images, model, needs
 
 ERRORS = (ValueError, RuntimeError)
 
@@ -86,6 +86,39 @@ class Arrays(unittest.TestCase):
         np.testing.assert_array_equal(self.model.bits_per_dim(list(self.images)), self.bits)
         with self.assertRaises(ValueError):
             self.model.bits_per_dim([self.images[0], self.images[1][:4]])
+        with self.assertRaisesRegex(ValueError, "x: a list must hold either pixels .* got float64 and uint8"):
+            self.model.bits_per_dim([self.images[0], self.images[1] + 0.5])
+        numbers = [self.images[0] + 0.5, (self.images[1] + 0.5).astype(np.float32)]
+        np.testing.assert_array_equal(self.model.log_prob(numbers), self.model.log_prob(self.images[:2] + 0.5))
+
+    def test_masked_arrays(self):
+        """NumPy itself would use the values under the mask."""
+        masked = np.ma.masked_greater(self.images, 100)
+        latents = [np.ma.masked_greater(level, 1) for level in self.model.encode(self.images)]
+        for call in (
+            lambda: self.model.log_prob(masked),
+            lambda: self.model.encode(list(masked)),
+            lambda: self.model.decode(latents),
+            lambda: self.model.log_prob(self.images, np.ma.array([0] * 6, mask=[0, 1, 0, 0, 0, 0])),
+            lambda: glow.save_dataset(FOLDER / "masked.h5", masked),
+        ):
+            with self.assertRaisesRegex(ValueError, "masked"):
+                call()
+        np.testing.assert_array_equal(self.model.bits_per_dim(np.ma.array(self.images)), self.bits)
+
+    def test_unaligned(self):
+        from glow.arrays import images
+
+        for kind in ("f4", "f8"):
+            x = (self.images + 0.5).astype(kind)
+            view = np.frombuffer(b"\0" + x.tobytes(), kind, offset=1).reshape(x.shape)
+            self.assertTrue(images(view, False).flags.aligned)
+            np.testing.assert_array_equal(self.model.log_prob(view), self.model.log_prob(x))
+        latents = [
+            np.frombuffer(b"\0" + level.tobytes(), offset=1).reshape(level.shape)
+            for level in self.model.encode(self.images)
+        ]
+        np.testing.assert_array_equal(self.model.decode(latents), self.images)
 
     @needs("torch")
     def test_lists_of_tensors(self):
@@ -135,6 +168,15 @@ class Arrays(unittest.TestCase):
             again = self.model.bits_per_dim(kind)
             self.assertIs(type(again), torch.Tensor)
             self.assertTrue(torch.equal(again, bits))
+
+    @needs("torch")
+    def test_sparse_tensors(self):
+        import torch
+
+        x = torch.from_numpy(self.images + 0.5).to_sparse()
+        for tensor in (x, x.clone().requires_grad_(True)):
+            with self.assertRaisesRegex(ValueError, "x must be a dense tensor, got torch.sparse_coo"):
+                self.model.log_prob(tensor)
 
     @needs("torch")
     def test_autograd(self):
