@@ -219,8 +219,20 @@ def labels(values: Any, count: int) -> np.ndarray | None:
 
 def device_name(device: Any) -> str:
     """The name of a device or torch.device. GPUs other than the first are not supported."""
-    name = str(device)
+    name = utf8(device, "device")
     return "cuda" if name == "cuda:0" else name
+
+
+def utf8(value: Any, name: str) -> str:
+    """str(value), which must be text that the extension accepts."""
+    text = str(value)
+    if "\0" in text:
+        raise ValueError(f"{name}: null character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be UTF-8, got {text!r}") from None
+    return text
 
 
 def whole(value: Any, name: str, least: int = 0, most: int = 2**63 - 1) -> int:

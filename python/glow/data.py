@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import _extension
-from .arrays import labels as checked_labels, to_host
+from .arrays import labels as checked_labels, to_host, utf8
 from .model import _name
 
 
@@ -40,4 +40,4 @@ def save_dataset(
         if array.dtype != np.uint8:
             raise ValueError(f"{split} must be uint8 [N, H, W, C], got {array.dtype}")
         splits[split] = (np.ascontiguousarray(array), checked_labels(classes, len(array) if array.ndim else 0))
-    _extension.write_dataset(_name(path), str(name), splits)
+    _extension.write_dataset(_name(path), utf8(name, "name"), splits)

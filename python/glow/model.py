@@ -11,7 +11,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from . import _extension
-from .arrays import Caller, device_name, differentiable, images, labels as checked_labels, to_host, wants_gradient, whole
+from .arrays import Caller, device_name, differentiable, images, labels as checked_labels, to_host, utf8, wants_gradient, whole
 
 _SEEDS = 2**64 - 1
 _NUMBERS = 2**39  # of images
@@ -72,7 +72,7 @@ class Model:
             _name(path),
             bool(averaged),
             device_name(device),
-            str(precision),
+            utf8(precision, "precision"),
             whole(batch, "batch", 1, 2**20),
             whole(threads, "threads", 0, 4096),
         )
@@ -250,7 +250,7 @@ class Model:
         count = whole(n, "n", 0)
         try:
             spread = float(temperature)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"temperature must be a number, got {temperature!r}") from None
         height, width = self.shape[:2] if size is None else _pair(size)
         caller = Caller(labels if like is None else like)

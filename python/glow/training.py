@@ -19,7 +19,7 @@ from typing import Any, Iterator
 import numpy as np
 
 from . import _extension
-from .arrays import device_name
+from .arrays import device_name, utf8
 from .model import Model, _name, load
 
 log = logging.getLogger("glow")
@@ -235,14 +235,8 @@ def _arguments(options: dict[str, Any]) -> list[str]:
         elif value is True:
             arguments.append(f"--{name}=true")  # "--batch" alone would take the next argument for its value
         else:
-            text = (
-                repr(float(value))
-                if isinstance(value, np.floating)
-                else os.fsdecode(value) if _is_name(value) else str(value)
-            )
-            if "\0" in text:
-                raise ValueError(f"{key}: null character")
-            arguments.append(f"--{name}={text}")
+            text = repr(float(value)) if isinstance(value, np.floating) else os.fsdecode(value) if _is_name(value) else value
+            arguments.append(f"--{name}={utf8(text, key)}")
     return arguments
 
 
@@ -300,7 +294,7 @@ class Run:
             header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
         except OSError as error:
             raise ValueError(f"{self.folder}: {name}: {error.strerror}") from None
-        except (ValueError, UnicodeDecodeError):
+        except (ValueError, csv.Error):
             raise ValueError(f"{self.folder}: {name} is not a table of a run") from None
         rows = [row for row in rows if len(row) == len(header)]
         return Table((column, _column([row[i] for row in rows])) for i, column in enumerate(header))
@@ -311,6 +305,6 @@ def _column(cells: list[str]) -> np.ndarray:
         try:
             # An undefined value, such as the standard error of one image, is an empty cell.
             return np.array([cell or "nan" for cell in cells], np.str_).astype(kind) if cells else np.array([], np.float64)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     return np.array(cells)

@@ -88,7 +88,7 @@ class Refusals(unittest.TestCase):
         for n in (2**50, 2**62):
             with self.assertRaises(MemoryError):
                 owner.sample(n)
-        for temperature in (-1, np.nan, np.inf, 1e9, "a", None):
+        for temperature in (-1, np.nan, np.inf, 1e9, 10**400, "a", None):
             with self.assertRaises(ERRORS, msg=repr(temperature)):
                 owner.sample(1, temperature=temperature)
         for seed in (-1, 2**64, 0.5, "a"):
@@ -118,6 +118,8 @@ class Refusals(unittest.TestCase):
             dict(threads=4097),
             dict(device="cuda:1"),
             dict(batch="a"),
+            dict(device="\udcff"),
+            dict(precision="\udcff"),
         ):
             with self.assertRaises(ERRORS, msg=repr(options)):
                 glow.load(run, **{"device": "cpu", **options})
@@ -172,13 +174,13 @@ class Refusals(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("RuntimeError: cannot check", done.stderr)
         self.assertIn("glow_hdf5_probe is missing", done.stderr)
-
-    def test_damaged_safetensors(self):
         probe = package / "glow_hdf5_probe"
         probe.write_bytes(b"no program")
         probe.chmod(0o755)
         done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(package.parent)}, capture_output=True, text=True)
         self.assertRegex(done.stderr, "RuntimeError: cannot check .*glow_hdf5_probe cannot be started: Exec format error")
+
+    def test_damaged_safetensors(self):
         whole = FOLDER / "whole.safetensors"
         command("glow_convert", "--to", "safetensors", make_run(), "-o", whole)
         self.refuse_damaged(whole, 4000, 60)
@@ -232,6 +234,7 @@ class Refusals(unittest.TestCase):
             dict(train=images, train_labels=[0, 1, 2, -1]),
             dict(train=images, valid=images, train_labels=[0] * 4),
             dict(train=None),
+            dict(train=images, name="\udcff"),
         ]
         for arguments in bad:
             with self.assertRaises(ERRORS, msg=repr(list(arguments))):

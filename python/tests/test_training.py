@@ -359,6 +359,8 @@ with glow.train({str(DATA)!r}, out={str(FOLDER / "forks")!r}, **{ {**ENDLESS, "c
             (dict(resume="/nonexistent.h5"), "nonexistent"),
             (dict(init_from="/nonexistent"), "nonexistent"),
             (dict(device="cuda:9"), "device"),
+            (dict(preset="\udcff"), "preset must be UTF-8"),
+            (dict(init_from=b"/tmp/\xff"), "init_from must be UTF-8"),
             (dict(preset="", levels=2), "preset: expected a value, found an empty one"),
         ]
         for options, words in cases:
@@ -369,6 +371,7 @@ with glow.train({str(DATA)!r}, out={str(FOLDER / "forks")!r}, **{ {**ENDLESS, "c
             (DATA, make_run()),
             (None, FOLDER / "refused"),
             ("", FOLDER / "refused"),
+            (b"/tmp/\xff.h5", FOLDER / "refused"),
             (DATA, ""),
             (DATA, "/proc/nonexistent"),
         ):
