@@ -118,13 +118,16 @@ class Training(Iterator[dict[str, Any]]):
         """Receives all pending events of the run. If there are none, waits at most `seconds` for one."""
         # In a child of fork(), next() raises, and the lock may be held by a thread that does not exist there.
         with self._receiving if os.getpid() == self._process else contextlib.nullcontext():
-            try:
-                event = self._training.next(seconds)
-                while event is not None:
-                    self._take(*event)
-                    event = self._training.next(0)
-            except Exception as error:
-                self._failure = error
+            while (event := self._next(seconds)) is not None:
+                self._take(*event)  # may raise an error of the program's logging
+                seconds = 0
+
+    def _next(self, seconds: float) -> tuple[str, str, str] | None:
+        try:
+            return self._training.next(seconds)
+        except Exception as error:
+            self._failure = error
+            return None
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -139,6 +142,9 @@ class Training(Iterator[dict[str, Any]]):
     def model(self, **options: Any) -> Model:
         """The model of the run's latest checkpoint. options: those of load()."""
         return load(self.out, **options)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Training can be neither pickled nor copied: pass its folder `out`, and use glow.Run()")
 
     def __enter__(self) -> Training:
         return self

@@ -1,7 +1,10 @@
 """train() and Run."""
 
+import copy
 import gc
+import logging
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -77,6 +80,38 @@ class Train(unittest.TestCase):
                 time.sleep(0.01)
         self.assertIsNone(training.result)
         self.assertEqual(list(training), [])
+
+    def test_errors_of_the_programs_logging(self):
+        """They are neither errors of the run, nor do they let stop() return before its end."""
+        make_run()
+
+        class Handler(logging.Handler):
+            def emit(self, record):
+                raise KeyError("a broken handler")
+
+        handler, log = Handler(), logging.getLogger("glow")
+        training = glow.train(DATA, out=FOLDER / "broken handler", **ENDLESS)
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        try:
+            with self.assertRaises(KeyError):
+                while True:
+                    training.result
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(logging.NOTSET)
+        next(training)
+        self.assertEqual(training.stop()["ended"], "signal")
+        self.assertEqual(training.result["ended"], "signal")
+
+    def test_pickling_and_copying_say_what_to_do(self):
+        make_run()
+        with glow.train(DATA, out=FOLDER / "copied", **ENDLESS) as training:
+            for call in (pickle.dumps, copy.copy, copy.deepcopy):
+                with self.assertRaisesRegex(TypeError, "glow.Run"):
+                    call(training)
+            gc.collect()  # the copy of a training would have restored the handler of Ctrl-C
+            self.assertIn("Interrupts", type(signal.getsignal(signal.SIGINT)).__name__)
 
     def test_incomplete_last_line(self):
         folder = FOLDER / "cut"
