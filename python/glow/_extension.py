@@ -1,6 +1,7 @@
 """Loads the extension, with the environment variables that its libraries read when they are loaded."""
 
 import contextlib
+import importlib
 import os
 
 # By default, waiting OpenMP threads spin for milliseconds, which slows down other programs (tools/program_start.h).
@@ -9,6 +10,20 @@ _WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "2000"}
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 # Sizes of threads' stacks, which users may have set for other programs: small stacks overflow, and huge ones cannot be mapped.
 _UNSET = ("OMP_STACKSIZE", "GOMP_STACKSIZE", "KMP_STACKSIZE")
+
+
+def _in_main_interpreter():
+    for name in ("_interpreters", "_xxsubinterpreters"):  # Python 3.13, earlier versions
+        try:
+            interpreters = importlib.import_module(name)
+        except ImportError:
+            continue
+        return interpreters.get_current() == interpreters.get_main()
+    return True
+
+
+if not _in_main_interpreter():  # loading the extension would wait forever
+    raise ImportError("glow cannot run in a sub-interpreter; in mod_wsgi, set: WSGIApplicationGroup %{GLOBAL}")
 
 
 @contextlib.contextmanager

@@ -180,6 +180,17 @@ print(os.wait()[1], numpy.array_equal(model.log_prob(images), expected))
         if os.cpu_count() > 1:
             self.assertEqual(done.stdout, "True\nTrue\nTrue\n0 True\n", done.stderr)
 
+    def test_sub_interpreters_are_refused(self):
+        code = """
+try:
+    import _interpreters as interpreters  # Python 3.13
+except ImportError:
+    import _xxsubinterpreters as interpreters
+interpreters.run_string(interpreters.create(), "try: import glow\\nexcept ImportError as error: print(error)")
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        self.assertIn("cannot run in a sub-interpreter", done.stdout, done.stderr)
+
     def test_signal_handler_that_uses_the_same_model(self):
         code = f"""
 import faulthandler, glow, numpy, os, signal, threading
