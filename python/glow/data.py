@@ -13,7 +13,7 @@ from .model import _name
 
 
 def save_dataset(
-    path: str | os.PathLike[str],
+    path: str | bytes | os.PathLike[str],
     train: Any,
     valid: Any = None,
     test: Any = None,

@@ -18,9 +18,9 @@ _NUMBERS = 2**39  # of images
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | bytes | os.PathLike[str],
     *,
-    device: str = "auto",
+    device: Any = "auto",
     precision: str = "fp32",
     averaged: bool = True,
     batch: int = 64,
@@ -29,7 +29,7 @@ def load(
     """Loads a trained model.
 
     path: a run's folder (its latest checkpoint), a checkpoint, or a file of `glow_convert --to safetensors`.
-    device: "cpu", "cuda", or "auto" (a GPU if this build and machine have one).
+    device: "cpu", "cuda", or "auto" (a GPU if this build and machine have one); may be a torch.device.
     precision: of the coupling networks: "fp32", "tf32" (GPUs) or "bf16".
     averaged: use the averaged weights if the checkpoint has them.
     batch: images of the training size per pass; memory grows with it. Fewer large images are processed at a time.
@@ -60,9 +60,9 @@ class Model:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | bytes | os.PathLike[str],
         *,
-        device: str = "auto",
+        device: Any = "auto",
         precision: str = "fp32",
         averaged: bool = True,
         batch: int = 64,
@@ -93,9 +93,11 @@ class Model:
         return self._model.device
 
     @property
-    def step(self) -> int:
-        """Number of training steps of the checkpoint."""
+    def training_steps(self) -> int:
+        """Number of training steps of the checkpoint. `step` is another name."""
         return self._model.step
+
+    step = training_steps
 
     @property
     def averaged(self) -> bool:
@@ -115,12 +117,12 @@ class Model:
     def __reduce__(self) -> Any:
         raise TypeError("a Model can be neither pickled nor copied: pass its path, and call glow.load() where it is used")
 
-    def to(self, device: str) -> Model:
+    def to(self, device: Any) -> Model:
         """Moves the model to "cpu" or "cuda" (the first GPU), and returns it. device may be a torch.device."""
         self._model.move(device_name(device))
         return self
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | bytes | os.PathLike[str]) -> None:
         """Writes the weights as a checkpoint (HDF5) without training state, which all commands read."""
         self._model.save(_name(path))
 
@@ -237,7 +239,7 @@ class Model:
         temperature: float = 0.7,
         labels: Any = None,
         seed: int = 0,
-        size: tuple[int, int] | None = None,
+        size: Sequence[int] | None = None,
         like: Any = None,
     ) -> Any:
         """n images drawn from the model, uint8 [n, H, W, C]; equal to `glow_sample`.
@@ -307,7 +309,7 @@ def _nats_per_bit_dim(array: Any) -> float:
     return math.prod(array.shape[1:]) * math.log(2)
 
 
-def _pair(size: tuple[int, int]) -> tuple[int, int]:
+def _pair(size: Sequence[int]) -> tuple[int, int]:
     try:
         height, width = size
     except (TypeError, ValueError):
@@ -315,7 +317,7 @@ def _pair(size: tuple[int, int]) -> tuple[int, int]:
     return whole(height, "height", 1, 2**16), whole(width, "width", 1, 2**16)
 
 
-def _name(path: str | os.PathLike[str]) -> str:
+def _name(path: str | bytes | os.PathLike[str]) -> str:
     try:
         name = os.fspath(path)
     except TypeError:

@@ -11,31 +11,41 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 import weakref
 from pathlib import Path
-from typing import Any, Iterator
+from typing import TYPE_CHECKING, Any, Iterator
 
 import numpy as np
 
 from . import _extension
 from .arrays import device_name, utf8
 from .model import Model, _name, load
+from .options import TrainingOptions
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+elif TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 log = logging.getLogger("glow")
 _running: weakref.WeakSet[Training] = weakref.WeakSet()
 
 
-def train(data: str | os.PathLike[str], *, out: str | os.PathLike[str], **options: Any) -> Training:
+def train(
+    data: str | bytes | os.PathLike[str], *, out: str | bytes | os.PathLike[str], **options: Unpack[TrainingOptions]
+) -> Training:
     """Starts to train a model, and returns an iterator over the rows of its metrics.csv (docs/formats.md).
 
         for row in glow.train("cifar10.h5", out="runs/quick", preset="quick", max_steps=100):
             print(row["step"], row["bpd"])
 
     data: a data set, made by glow_data or save_dataset(). out: the run's folder.
-    options: those of glow_train, with underscores for dashes: preset="quick", lr=1e-3, depth=8, resume=True. True and
-    False give the flag and its --no- form, if it has one; None omits the option. Options that print something, and those
-    about several processes and exit statuses (communicator, requeue_exit), exist only on the command line.
+    options: those of glow_train, with underscores for dashes: preset="quick", lr=1e-3, depth=8, resume=True.
+    help(glow.TrainingOptions) lists them. True and False give the flag and its --no- form, if it has one; None omits the
+    option. Options that print something, and those about several processes and exit statuses (communicator,
+    requeue_exit), exist only on the command line.
 
     The training runs in its own thread, and its results are those of glow_train bit for bit. Ctrl-C ends it after the
     current step with a checkpoint, and raises KeyboardInterrupt; train(..., resume=True) continues.
@@ -270,7 +280,7 @@ class Table(dict[str, np.ndarray]):
 class Run:
     """The folder of a run."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | bytes | os.PathLike[str]) -> None:
         self.folder = Path(_name(folder))
         if not self.folder.is_dir():
             raise ValueError(f"{self.folder}: no such folder")

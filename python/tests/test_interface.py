@@ -1,6 +1,7 @@
 """What the package offers: descriptions, stubs, documentation."""
 
 import copy
+import importlib.util
 import pickle
 import unittest
 from pathlib import Path
@@ -8,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 import glow
-from support import FOLDER, make_images, model
+from support import FOLDER, SOURCE, command, make_images, model
 
 
 class Interface(unittest.TestCase):
     def test_description(self):
         owner = model()
         self.assertEqual((owner.shape, owner.dimensions, owner.step, owner.averaged), ((8, 8, 3), 192, 20, True))
+        self.assertEqual(owner.training_steps, 20)
         self.assertEqual(owner.config["depth"], 2)
         self.assertIn("8x8x3", repr(owner))
         self.assertFalse(model(averaged=False).averaged)
@@ -47,6 +49,15 @@ class Interface(unittest.TestCase):
                     if not name.startswith("_") or name.startswith("__dlpack")
                 }
                 self.assertEqual(names, found)
+
+    def test_training_options_are_those_of_glow_train(self):
+        spec = importlib.util.spec_from_file_location("make_options", SOURCE / "python/make_options.py")
+        make_options = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(make_options)
+        expected = make_options.source(command("glow_train", "--help"))
+        found = (SOURCE / "python/glow/options.py").read_text()
+        self.assertEqual(found.splitlines(), expected.splitlines(), f"run: {make_options.__doc__.splitlines()[2]}")
+        self.assertGreater(len(glow.TrainingOptions.__annotations__), 60)
 
     def test_everything_is_documented(self):
         for name in glow.__all__:
