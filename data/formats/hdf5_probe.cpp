@@ -53,6 +53,19 @@ bool settled_version(const std::filesystem::path& path, Version& version) {
 
 std::atomic<bool> probe_required = false;
 
+// Where the program writes its exit status.
+constexpr int kAnswer = 3;
+
+struct FileDescriptor {
+    explicit FileDescriptor(int n) : number(n) {}
+    ~FileDescriptor() {
+        if (number >= 0) close(number);
+    }
+    FileDescriptor(const FileDescriptor&) = delete;
+    FileDescriptor& operator=(const FileDescriptor&) = delete;
+    const int number;
+};
+
 }  // namespace
 
 void hdf5::require_probe() {
@@ -71,16 +84,19 @@ std::filesystem::path hdf5::probe_program() {
 
 // posix_spawn, not fork: this process may have threads, GPU memory and MPI.
 std::string hdf5::probe(const std::filesystem::path& program, const std::filesystem::path& file) {
-    std::string name = program.string(), argument = file.string();
-    char* const arguments[] = {name.data(), argument.data(), nullptr};
+    std::string name = program.string(), argument = file.string(), answer = std::to_string(kAnswer);
+    char* const arguments[] = {name.data(), argument.data(), answer.data(), nullptr};
+    int ends[2] = {-1, -1};
+    int failed = pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno;
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);  // text of a crash
+    posix_spawn_file_actions_adddup2(&actions, ends[1], kAnswer);
 #ifdef __GLIBC_PREREQ
 #if __GLIBC_PREREQ(2, 34)
     // Files that HDF5 has locked for other threads of a program, such as those of h5py, would stay locked until
     // the probe ends.
-    posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+    posix_spawn_file_actions_addclosefrom_np(&actions, kAnswer + 1);
 #endif
 #endif
     posix_spawnattr_t attributes;
@@ -92,9 +108,11 @@ std::string hdf5::probe(const std::filesystem::path& program, const std::filesys
     posix_spawnattr_setsigdefault(&attributes, &signals);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     pid_t child = 0;
-    const int failed = posix_spawn(&child, name.c_str(), &actions, &attributes, arguments, environ);
+    if (failed == 0) failed = posix_spawn(&child, name.c_str(), &actions, &attributes, arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
+    if (ends[1] >= 0) close(ends[1]);
+    const FileDescriptor answers(ends[0]);
     if (failed != 0) {
         if (!probe_required) return "";
         throw Error(fmt::format("cannot check {}: {} cannot be started: {}", argument, name,
@@ -102,9 +120,15 @@ std::string hdf5::probe(const std::filesystem::path& program, const std::filesys
     }
 
     int status = 0;
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR) return "";
     const char* const crash = "crashes on it";
+    while (waitpid(child, &status, 0) < 0) {
+        if (errno == EINTR) continue;
+        // The program ignores SIGCHLD, or waits for all of its children.
+        char result = 0;
+        if (read(answers.number, &result, 1) != 1) return crash;
+        status = W_EXITCODE(result, 0);
+        break;
+    }
     if (WIFSIGNALED(status)) switch (WTERMSIG(status)) {
             case SIGXCPU:
                 return "does not end on it";

@@ -1,10 +1,12 @@
-// glow_hdf5_probe FILE: reads the structure of an HDF5 file. It only tests whether reading crashes, hangs or
-// exhausts memory (hdf5_probe.h); invalid files are reported when they are opened.
+// glow_hdf5_probe FILE [N]: reads the structure of an HDF5 file. It only tests whether reading crashes, hangs or
+// exhausts memory (hdf5_probe.h); invalid files are reported when they are opened. Writes its exit status, one
+// byte, also to file descriptor N: a program that ignores SIGCHLD cannot receive it.
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -27,7 +29,7 @@ long peak_kilobytes() {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 2) return 2;
+    if (argc != 2 && argc != 3) return 2;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     const rlimit no_core{0, 0}, seconds{kSeconds, kSeconds + 5};
     setrlimit(RLIMIT_CORE, &no_core);
@@ -38,5 +40,7 @@ int main(int argc, char** argv) {
     } catch (...) {
         // Errors are reported when the file is opened.
     }
-    _exit(peak_kilobytes() - before > kKilobytes ? glow::hdf5::kTooMuchMemory : 0);
+    const char result = peak_kilobytes() - before > kKilobytes ? glow::hdf5::kTooMuchMemory : 0;
+    if (argc == 3 && write(std::atoi(argv[2]), &result, 1) != 1) return 2;
+    _exit(result);
 }

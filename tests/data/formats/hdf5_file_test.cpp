@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <ctime>
+#include <csignal>
 #include <cstring>
 #include <ctime>
 #include <functional>
@@ -425,6 +425,23 @@ TEST(Hdf5Probe, HowTheProgramEndsTellsWhatHdf5Does) {
     EXPECT_EQ(fate("exit 3"), "asks for gigabytes to read its directory");
     EXPECT_EQ(fate("test \"$1\" = " + (folder / "file").string()), "");
     EXPECT_EQ(hdf5::probe(folder / "none", folder / "file"), "");
+}
+
+TEST(Hdf5Probe, WorksIfTheProgramIgnoresSigchld) {
+    const TemporaryFolder folder;
+    const std::filesystem::path program = folder / "program";
+    const auto before = std::signal(SIGCHLD, SIG_IGN);
+    const auto fate = [&](const std::string& ending) {
+        write_bytes(program, "#!/bin/sh\n" + ending + "\n");
+        std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+        return hdf5::probe(program, folder / "file");
+    };
+    EXPECT_EQ(fate("printf '\\000' >&$2"), "");
+    EXPECT_EQ(fate("printf '\\003' >&$2"), "asks for gigabytes to read its directory");
+    EXPECT_EQ(fate("kill -SEGV $$"), "crashes on it");
+    small_file(folder);
+    EXPECT_EQ(hdf5::probe(hdf5::probe_program(), folder / "small.h5"), "");
+    std::signal(SIGCHLD, before);
 }
 
 // A file that another thread has locked, as HDF5 does, would stay locked until the probe ends.
