@@ -261,7 +261,7 @@ class Comparison:
         work = [(variant, seed) for seed in self.seeds for variant in self.variants]
         for task in work:
             self.record_of(*task)  # refuses before any run starts
-        records, failures = {}, 0
+        records, failures, written = {}, 0, True
         with ThreadPoolExecutor(self.jobs) as pool:
             futures = {pool.submit(self.run, *task): task for task in work}
             for count, future in enumerate(as_completed(futures), 1):
@@ -278,13 +278,19 @@ class Comparison:
                 except (RunFailed, OSError) as error:
                     failures, text = failures + 1, f"FAILED: {error}"
                 print(f"[{count}/{len(work)}] {variant.name}, seed {seed}: {text}", file=sys.stderr, flush=True)
-                self.write(records)
-        return records, failures
+                written = self.write(records)
+        return records, failures + (not written)
 
     def write(self, records):
+        """Writes the tables. Returns False, with a message, if they cannot be written now: the runs go on, and each has its own record."""
         ordered = [records[task] for task in ((v, s) for v in self.variants for s in self.seeds) if task in records]
-        write_text(self.out / "results.csv", csv_text(ordered))
-        write_text(self.out / "results.md", self.table(records))
+        try:
+            write_text(self.out / "results.csv", csv_text(ordered))
+            write_text(self.out / "results.md", self.table(records))
+        except OSError as error:
+            print(f"compare_options: error: {self.out}: results.csv and results.md cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+            return False
+        return True
 
     def table(self, records):
         """The results as a Markdown table."""

@@ -38,6 +38,9 @@ if lr == os.environ.get("WAIT") and not os.path.exists(out + "/begun"):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
     open(out + "/begun", "w").close()
     time.sleep(60)
+if lr == os.environ.get("OBSTACLE") and seed == "0":
+    os.remove(out + "/../../results.csv")
+    os.mkdir(out + "/../../results.csv")
 bits = 4 + 100 * float(lr) + 0.1 * int(seed) + 0.001 * ((int(seed) * 7 + len(lr)) % 3)
 open(out + "/bits", "w").write(str(bits))
 open(out + "/metrics.csv", "w").write("step,images_seen,images_per_s\\n1,600,10\\n2,1200,20\\n")
@@ -185,6 +188,17 @@ class Compare(unittest.TestCase):
         self.compare(*words, environment={"WAIT": "0.002"})
         self.assertEqual(len(self.rows()), 2)
         self.assertEqual(len(self.calls()), 3)
+
+    def test_tables_that_cannot_be_written_are_reported_at_once(self):
+        words = ["--variant", "high: --lr 0.002", "--seeds", "2"]
+        done = self.compare(*words, status=1, environment={"OBSTACLE": "0.002"})
+        lines = done.stderr.splitlines()
+        self.assertIn("results.csv and results.md cannot be written: Is a directory", lines[2])
+        self.assertEqual(len(self.calls()), 4)  # the other runs go on
+        self.assertRegex(done.stdout, r"\| high \|.* \+- ")
+        (self.folder / "out/results.csv").rmdir()
+        self.compare(*words)
+        self.assertEqual((len(self.calls()), len(self.rows())), (4, 4))
 
     def test_names_and_outputs_that_cannot_be_used(self):
         self.assertIn("is not UTF-8", self.compare("--variant", "a\udcff: --lr 0.01", status=2).stderr)
