@@ -148,8 +148,11 @@ finish() {
     } >"$out/table.txt"
     rm -rf "$out/scratch" "$archive"
     # Packed outside of the folder, which must not change meanwhile.
-    packed=$(mktemp) && tar czf "$packed" -C "$out" . && mv "$packed" "$archive"
-    chmod 644 "$archive"
+    if ! { packed=$(mktemp) && tar czf "$packed" -C "$out" . && mv "$packed" "$archive" && chmod 644 "$archive"; }; then
+        echo "gpu_check: $archive cannot be written" >&2
+        rm -f "$archive"
+        [ $status != 0 ] || status=1
+    fi
     # Print at most 10,000 characters.
     if [ "$(wc -c <"$out/table.txt")" -lt 9900 ]; then
         cat "$out/table.txt"
