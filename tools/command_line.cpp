@@ -1,5 +1,7 @@
 #include "tools/command_line.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -77,10 +79,14 @@ bool is_thread_limit(const std::exception& error) {
     return failed != nullptr && failed->code() == std::errc::resource_unavailable_try_again;
 }
 
-// Makes sure that printed output reached its destination, which may be a full disk.
+// Makes sure that printed output reached its destination, which may be a full disk. NFS and quotas report that
+// when a descriptor is closed, here a copy.
 void flush_results() {
     errno = 0;
-    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) {
+        const int copy = dup(STDOUT_FILENO);
+        if (copy < 0 || close(copy) == 0) return;
+    }
     const char* const what = "cannot write to the standard output";
     if (g_closed_pipe != 0 || errno == EPIPE) throw ClosedOutput(what);
     throw Error(what);

@@ -328,6 +328,11 @@ class CsvOutput {
         if (file_.is_open() && !(file_ << text << '\n' << std::flush))
             throw Error(fmt::format("--csv {}: cannot be written", path_));
     }
+    void close() {
+        if (!file_.is_open()) return;
+        file_.close();  // NFS and quotas may report a full disk only now
+        if (!file_) throw Error(fmt::format("--csv {}: cannot be written", path_));
+    }
     static std::vector<NamedPath> lockable(const std::string& path) {
         std::error_code ignored;
         if (path.empty() || std::filesystem::is_character_file(path, ignored) ||
@@ -440,6 +445,7 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
                          format_bytes(object["process_bytes"].get<std::size_t>()),
                          object["step_ms"].get<double>() / 1e3);
     }
+    csv.close();
     if (!request.plot.empty()) plot(request);
     command.result(text, {{"rows", rows}});
     if (failed > 0) throw Error(fmt::format("{} of {} points failed", failed, all.size()));

@@ -50,6 +50,7 @@ def end_with(name, main):
         except SystemExit as end:  # of argparse
             status = end.code
         sys.stdout.flush()
+        os.close(os.dup(1))  # NFS and quotas report a full disk when a descriptor is closed
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:  # the reader has exited, as `head` does

@@ -192,6 +192,19 @@ TEST_F(SharedFolder, DiskFullAtCloseReplacesNoResult) {
     }
 }
 
+TEST_F(SharedFolder, DiskFullAtCloseLosesNoPrintedResult) {
+    make_run("run", 2);
+    const Words words = {"--checkpoint", "run", "--data", "d.h5", "--limit", "3", "--json"};
+    Surroundings full;
+    full.stdout_path = (folder / "result.json").string();
+    full.environment = {
+        {"LD_PRELOAD", GLOW_FULL_AT_CLOSE}, {"GLOW_FULL", "d.h5"}, {"GLOW_FULL_NAME", "/result.json"}};
+    const Outcome outcome = Process(folder.path(), GLOW_EVAL_PROGRAM, words, full).wait();
+    EXPECT_EQ(outcome.code, 1) << outcome.err;
+    EXPECT_NE(outcome.err.find("error: cannot write to the standard output\n"), std::string::npos)
+        << outcome.err;
+}
+
 // Two photographs of an archive may have the same name there.
 TEST_F(SharedFolder, RestoresNoPhotographOverAnother) {
     make_run("run", 2);
