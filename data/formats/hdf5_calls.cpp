@@ -50,10 +50,6 @@ void silence() {
     throw InputError(fmt::format("{}: {}: {}", file.string(), object, what));
 }
 
-[[noreturn]] void bad_write(const std::filesystem::path& file, const std::string& object) {
-    throw Error(fmt::format("cannot write {} to {}: {}", object, file.string(), reason()));
-}
-
 void require_not_shorter(hid_t file, const std::filesystem::path& shown, index_t bytes,
                          const std::string& object) {
     void* descriptor = nullptr;

@@ -47,10 +47,9 @@ std::string reason();
 // Turns off HDF5's printing, and its cleanup at exit, which would retry failed writes and complain.
 void silence();
 
-// Throw InputError and Error about an object in a file.
+// Throws InputError about an object in a file.
 [[noreturn]] void bad_input(const std::filesystem::path& file, const std::string& object,
                             const std::string& what);
-[[noreturn]] void bad_write(const std::filesystem::path& file, const std::string& object);
 // Call after every read, with the file's size when it was opened: HDF5 returns zeros beyond the end of a file,
 // and a file may shrink while it is open. Throws InputError.
 void require_not_shorter(hid_t file, const std::filesystem::path& shown, index_t bytes,

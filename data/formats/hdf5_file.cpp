@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "data/formats/hdf5_objects.h"
+#include "data/formats/hdf5_writer.h"
 #include "data/formats/input_path.h"
 #include "kernels/error.h"
 
@@ -73,13 +75,15 @@ Hdf5File::Hdf5File(Hdf5File&& other) noexcept
     : id_(std::exchange(other.id_, -1)),
       kept_(std::move(other.kept_)),
       shown_(std::move(other.shown_)),
-      bytes_(other.bytes_) {}
+      bytes_(other.bytes_),
+      write_error_(std::move(other.write_error_)) {}
 
 Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
     std::swap(id_, other.id_);
     std::swap(kept_, other.kept_);
     std::swap(shown_, other.shown_);
     std::swap(bytes_, other.bytes_);
+    std::swap(write_error_, other.write_error_);
     return *this;
 }
 
@@ -130,23 +134,29 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path, const std::filesyst
     const Lock lock(library());
     silence();
     const Handle access = file_access();
-    const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
-    const auto& name = shown.empty() ? path : shown;
-    if (id < 0) throw Error(fmt::format("cannot create {}: {}", name.string(), reason()));
-    return Hdf5File(id, name, -1);
+    Hdf5File file(-1, shown.empty() ? path : shown, -1);
+    file.write_error_ = std::make_unique<int>(0);
+    use_writer(access, file.write_error_.get());
+    file.id_ = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    if (file.id_ < 0) throw Error(fmt::format("cannot create {}: {}", file.shown_.string(), reason()));
+    return file;
 }
 
 void Hdf5File::close() {
     const Lock lock(library());
     if (id_ < 0) return;
     kept_.reset();
-    const hid_t id = std::exchange(id_, -1);
-    if (H5Fflush(id, H5F_SCOPE_LOCAL) < 0) {
-        const std::string why = reason();
-        H5Fclose(id);
-        throw Error(fmt::format("cannot write {}: {}", shown_.string(), why));
-    }
-    if (H5Fclose(id) < 0) throw Error(fmt::format("cannot write {}: {}", shown_.string(), reason()));
+    const bool closed = H5Fclose(std::exchange(id_, -1)) >= 0;
+    if (write_error_ && *write_error_ != 0)
+        throw Error(fmt::format("cannot write {}: {}", shown_.string(), std::strerror(*write_error_)));
+    if (!closed) throw Error(fmt::format("cannot write {}: {}", shown_.string(), reason()));
+}
+
+void Hdf5File::require_written(bool done, const std::string& object) const {
+    if (write_error_ && *write_error_ != 0)
+        throw Error(
+            fmt::format("cannot write {} to {}: {}", object, shown_.string(), std::strerror(*write_error_)));
+    if (!done) throw Error(fmt::format("cannot write {} to {}: {}", object, shown_.string(), reason()));
 }
 
 bool Hdf5File::exists(const std::string& name) const {
@@ -265,11 +275,10 @@ void Hdf5File::write(const std::string& name, const std::vector<index_t>& shape,
                        H5Sclose);
     const Handle create = array_creation(), parents = parents_made();
     Handle array(H5Dcreate2(id_, name.c_str(), native<T>(), space, parents, create, H5P_DEFAULT), H5Dclose);
-    if (array.bad()) bad_write(shown_, name);
-    if (H5Sget_simple_extent_npoints(space) > 0 &&
-        H5Dwrite(array, native<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
-        bad_write(shown_, name);
-    if (!array.close()) bad_write(shown_, name);
+    require_written(!array.bad(), name);
+    if (H5Sget_simple_extent_npoints(space) > 0)
+        require_written(H5Dwrite(array, native<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0, name);
+    require_written(array.close(), name);
 }
 
 template <class T>
@@ -288,7 +297,7 @@ void Hdf5File::create_growing(const std::string& name, const std::vector<index_t
     const Handle create = array_creation(), parents = parents_made();
     H5Pset_chunk(create, static_cast<int>(chunk.size()), chunk.data());
     Handle array(H5Dcreate2(id_, name.c_str(), native<T>(), space, parents, create, H5P_DEFAULT), H5Dclose);
-    if (array.bad() || !array.close()) bad_write(shown_, name);
+    require_written(!array.bad() && array.close(), name);
 }
 
 template <class T>
@@ -299,12 +308,12 @@ void Hdf5File::append(const std::string& name, index_t rows, const T* values) {
     std::vector<index_t> shape = array.info.shape;
     const index_t first = shape.at(0);
     shape[0] += rows;
-    if (H5Dset_extent(array.array, sizes_of(shape).data()) < 0) bad_write(shown_, name);
+    require_written(H5Dset_extent(array.array, sizes_of(shape).data()) >= 0, name);
     const Handle file_space(H5Dget_space(array.array), H5Sclose), memory_space = rows_space(shape, rows);
     select_rows(file_space, shape, first, rows);
-    if (H5Dwrite(array.array, native<T>(), memory_space, file_space, H5P_DEFAULT, values) < 0 ||
-        !array.array.close())
-        bad_write(shown_, name);
+    require_written(H5Dwrite(array.array, native<T>(), memory_space, file_space, H5P_DEFAULT, values) >= 0 &&
+                        array.array.close(),
+                    name);
 }
 
 std::string Hdf5File::library_version() {

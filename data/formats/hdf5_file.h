@@ -113,6 +113,8 @@ class Hdf5File {
 
   private:
     Hdf5File(std::int64_t id, std::filesystem::path shown, index_t bytes);
+    // Call after writing an object, with whether HDF5 reported success. Throws Error if it is not in the file.
+    void require_written(bool done, const std::string& object) const;
     // shown: the file's name in messages.
     static Hdf5File open_unchecked(const std::filesystem::path& file, const std::filesystem::path& shown);
     static void refuse_if_hdf5_crashes(const std::filesystem::path& file, const std::filesystem::path& shown);
@@ -124,6 +126,8 @@ class Hdf5File {
     mutable std::unique_ptr<SavedArray> kept_;  // for read_scattered_rows()
     std::filesystem::path shown_;
     index_t bytes_;  // file size when reading, -1 when writing
+    // When writing, errno of the first failure, or 0; HDF5 has its address.
+    std::unique_ptr<int> write_error_;
 };
 
 }  // namespace glow

@@ -42,10 +42,10 @@ void Hdf5File::write_strings(const std::string& name, const std::vector<std::str
     const Handle space(H5Screate_simple(1, &count, nullptr), H5Sclose);
     const Handle create = array_creation(), parents = parents_made();
     Handle array(H5Dcreate2(id_, name.c_str(), type, space, parents, create, H5P_DEFAULT), H5Dclose);
-    if (array.bad()) bad_write(shown_, name);
-    if (count > 0 && H5Dwrite(array, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()) < 0)
-        bad_write(shown_, name);
-    if (!array.close()) bad_write(shown_, name);
+    require_written(!array.bad(), name);
+    if (count > 0)
+        require_written(H5Dwrite(array, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()) >= 0, name);
+    require_written(array.close(), name);
 }
 
 std::vector<std::string> Hdf5File::read_strings(const std::string& name) const {
