@@ -326,7 +326,8 @@ void refuse_other_pixels(LoadedModel& model, const CompressedImages& images) {
 }
 
 void decode_batches(LoadedModel& model, const CompressedImages& images,
-                    const std::function<void(index_t, index_t, const std::uint8_t*)>& f) {
+                    const std::function<void(index_t, index_t, const std::uint8_t*)>& f,
+                    std::vector<std::int32_t>* all_labels) {
     if (fingerprint(model) != images.model)
         throw InputError(
             "these images were compressed with different weights: use the checkpoint that compressed them");
@@ -344,6 +345,8 @@ void decode_batches(LoadedModel& model, const CompressedImages& images,
         } catch (const InputError&) {
             refuse_other_pixels(model, images);  // the file is intact and belongs to the model
         }
+        if (all_labels != nullptr && model.glow().config().y_cond)
+            all_labels->insert(all_labels->end(), labels.begin(), labels.end());
         f(first, count, pixels.data());
         first += count;
     }
@@ -351,12 +354,14 @@ void decode_batches(LoadedModel& model, const CompressedImages& images,
 }
 
 void decompress(LoadedModel& model, const CompressedImages& images,
-                const std::function<void(index_t, index_t, const std::uint8_t*)>& f) {
+                const std::function<void(index_t, index_t, const std::uint8_t*)>& f,
+                std::vector<std::int32_t>* all_labels) {
     std::uint64_t hash = fingerprint(nullptr, 0);
-    decode_batches(model, images, [&](index_t first, index_t count, const std::uint8_t* pixels) {
+    const auto hash_and_use = [&](index_t first, index_t count, const std::uint8_t* pixels) {
         hash = fingerprint(pixels, static_cast<std::size_t>(count * images.H * images.W * images.C), hash);
         f(first, count, pixels);
-    });
+    };
+    decode_batches(model, images, hash_and_use, all_labels);
     if (hash != images.pixels) refuse_other_pixels(model, images);
 }
 

@@ -73,12 +73,15 @@ CompressedImages compress(LoadedModel& model, const ImageSet& set, int threads, 
                           const std::function<void(index_t)>& progress = {});
 
 // Calls f(first image, count, pixels [count, H, W, C]) in order, without comparing pixels with the originals.
-// Throws InputError if the file belongs to another model, and Error if the stack does not decode.
+// all_labels, if given: appends the images' classes, which the files of conditional models hold. Throws
+// InputError if the file belongs to another model, and Error if the stack does not decode.
 void decode_batches(LoadedModel& model, const CompressedImages& images,
-                    const std::function<void(index_t, index_t, const std::uint8_t*)>& f);
+                    const std::function<void(index_t, index_t, const std::uint8_t*)>& f,
+                    std::vector<std::int32_t>* all_labels = nullptr);
 // The same for images of a data set; throws Error, at the end, if the pixels differ from the originals.
 void decompress(LoadedModel& model, const CompressedImages& images,
-                const std::function<void(index_t, index_t, const std::uint8_t*)>& f);
+                const std::function<void(index_t, index_t, const std::uint8_t*)>& f,
+                std::vector<std::int32_t>* all_labels = nullptr);
 // Throws Error: the pixels differ from the originals, because of another number of threads, build or
 // processor.
 [[noreturn]] void refuse_other_pixels(LoadedModel& model, const CompressedImages& images);

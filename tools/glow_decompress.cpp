@@ -133,11 +133,14 @@ void restore_dataset(const CommandLine& command, const Options& options, LoadedM
     Hdf5File file = Hdf5File::create(atomic.temporary(), options.output);
     file.create_growing<std::uint8_t>("/images", {images.H, images.W, images.C});
     ProgressLine progress(command, "images");
-    decompress(model, images, [&](index_t first, index_t count, const std::uint8_t* pixels) {
+    std::vector<std::int32_t> labels;
+    const auto append = [&](index_t first, index_t count, const std::uint8_t* pixels) {
         file.append<std::uint8_t>("/images", count, pixels);
         progress.show(first + count, images.images);
-    });
+    };
+    decompress(model, images, append, &labels);
     progress.clear();
+    if (!labels.empty()) file.write<std::int32_t>("/labels", {images.images}, labels.data());
     file.close();
     atomic.commit();
     command.result(

@@ -178,14 +178,16 @@ struct Compressing {
     ImageSet set;
 };
 
-std::vector<std::uint8_t> decompressed(LoadedModel& model, const CompressedImages& images) {
+std::vector<std::uint8_t> decompressed(LoadedModel& model, const CompressedImages& images,
+                                       std::vector<std::int32_t>* labels = nullptr) {
     std::vector<std::uint8_t> pixels;
     index_t expected = 0;
-    decompress(model, images, [&](index_t first, index_t count, const std::uint8_t* some) {
+    const auto add = [&](index_t first, index_t count, const std::uint8_t* some) {
         EXPECT_EQ(first, expected);
         expected += count;
         pixels.insert(pixels.end(), some, some + count * images.H * images.W * images.C);
-    });
+    };
+    decompress(model, images, add, labels);
     return pixels;
 }
 
@@ -193,7 +195,9 @@ TEST_P(LosslessModel, RoundTripsAtSizeOfLikelihood) {
     const Compressing at(GetParam().change, 3, GetParam().spread);
     LoadedModel model = at.load();
     const CompressedImages images = compress(model, at.set, 2, Precision::fp32);
-    EXPECT_TRUE(decompressed(model, images) == at.set.images);
+    std::vector<std::int32_t> labels;
+    EXPECT_TRUE(decompressed(model, images, &labels) == at.set.images);
+    EXPECT_EQ(labels, at.set.labels);
     EXPECT_GT(*std::max_element(images.batches.begin(), images.batches.end()), 1u);
 
     LikelihoodRequest request;
