@@ -43,21 +43,19 @@ mkdir run
 echo step,epoch,images_seen,bpd,loss,grad_norm,lr,images_per_s,step_ms,peak_bytes,drift,max_condition >run/metrics.csv
 echo 10,0.1,640,4.5,4.5,1,0.001,300,213,123456,1e-14,3.5 >>run/metrics.csv
 convert=$build/bin/glow_convert
-for path in "$work/bare:$work/full:$PATH" "$work/bare:$work/broken:$work/full:$PATH"; do
-    expect 0 "glow_convert --version" "HDF5" env PATH="$path" "$convert" --version
-    expect 0 "glow_convert --help" "--from" env PATH="$path" "$convert" --help
-    expect 2 "glow_convert on no file" "no such file" env PATH="$path" "$convert" --from npz nowhere.npz -o c.h5
-    expect 0 "plot_scores.py" "" env PATH="$path" "$source_tree/tools/plot_scores.py" bpd.csv -o scores.png
-    expect 0 "report.py" "" env PATH="$path" "$source_tree/tools/report.py" run -o page.html
-    expect 0 "report.py as an argument of python3" "" env PATH="$path" python3 "$source_tree/tools/report.py" run -o page.html
-    for script in "$convert" "$source_tree/tools/plot_scores.py"; do
-        expect 1 "$(basename "$script") with a closed output" "cannot write to the standard output" \
-            env PATH="$path" bash -c '"$0" --help >&-' "$script"
-    done
-    expect 2 "glow_convert with closed streams" "" env PATH="$path" bash -c '"$0" --from npz nowhere.npz -o c.h5 <&- >&- 2>&-' "$convert"
-    [ -s scores.png ] && [ -s page.html ] || { echo "FAILED: nothing was drawn with $path"; failed=1; }
-    rm -f scores.png page.html
+path=$work/bare:$work/broken:$work/full:$PATH
+expect 0 "glow_convert --version" "HDF5" env PATH="$path" "$convert" --version
+expect 0 "glow_convert --help" "--from" env PATH="$path" "$convert" --help
+expect 2 "glow_convert on no file" "no such file" env PATH="$path" "$convert" --from npz nowhere.npz -o c.h5
+expect 0 "plot_scores.py" "" env PATH="$path" "$source_tree/tools/plot_scores.py" bpd.csv -o scores.png
+expect 0 "report.py" "" env PATH="$work/bare:$work/full:$PATH" "$source_tree/tools/report.py" run -o page.html
+expect 0 "report.py as an argument of python3" "" env PATH="$path" python3 "$source_tree/tools/report.py" run -o page.html
+for script in "$convert" "$source_tree/tools/plot_scores.py"; do
+    expect 1 "$(basename "$script") with a closed output" "cannot write to the standard output" \
+        env PATH="$path" bash -c '"$0" --help >&-' "$script"
 done
+expect 2 "glow_convert with closed streams" "" env PATH="$path" bash -c '"$0" --from npz nowhere.npz -o c.h5 <&- >&- 2>&-' "$convert"
+[ -s scores.png ] && [ -s page.html ] || { echo "FAILED: nothing was drawn with $path"; failed=1; }
 # A reader that has exited, as `head` does: no message.
 for script in "$convert" "$source_tree/tools/compare_options.py"; do
     for buffered in '' 1; do
