@@ -412,5 +412,6 @@ PYBIND11_MODULE(_glow, module) {
                  return py::make_tuple(event->kind, event->text, event->columns);
              })
         .def("stop", &Training::stop, py::call_guard<GilReleased>())
-        .def_property_readonly("ended", &Training::ended);
+        .def_property_readonly("ended", &Training::ended)
+        .def_property_readonly("result", &Training::result);
 }

@@ -83,13 +83,15 @@ Training::~Training() {
 void Training::run() {
     const SignalsLeftToCaller python_handles_signals;
     std::exception_ptr failure;
+    std::string result;
     try {
-        push({"end", to_json(run_training(*request_)).dump(), ""});
+        result = to_json(run_training(*request_)).dump();
     } catch (...) {
         failure = std::current_exception();
     }
     const std::lock_guard lock(mutex_);
     failure_ = failure;
+    result_ = result;
     ended_ = true;
     changed_.notify_all();
 }
@@ -119,6 +121,12 @@ void Training::stop() {
     if (!in_this_process()) return;
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+}
+
+std::string Training::result() const {
+    if (!in_this_process()) return "";
+    const std::lock_guard lock(mutex_);
+    return result_;
 }
 
 bool Training::ended() const {

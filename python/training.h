@@ -18,8 +18,8 @@
 
 namespace glow {
 
-// What a run reports: "metrics" with the columns and cells of a row of metrics.csv, "message" and "warning"
-// with a line, and at last "end" with the result as JSON.
+// What a run reports: "metrics" with the columns and cells of a row of metrics.csv, or "message" or "warning"
+// with a line.
 struct TrainingEvent {
     std::string kind, text, columns;
 };
@@ -40,6 +40,8 @@ class Training {
     // Asks the run to end after its current step, with a checkpoint.
     void stop();
     bool ended() const;
+    // The run's result as JSON; empty before its end, or if it failed.
+    std::string result() const;
     bool in_this_process() const;
 
   private:
@@ -52,6 +54,7 @@ class Training {
     std::condition_variable changed_;
     std::deque<TrainingEvent> events_;
     std::exception_ptr failure_;
+    std::string result_;
     bool stopping_ = false, ended_ = false;
     std::thread thread_;
 };

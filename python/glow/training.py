@@ -110,7 +110,7 @@ class Training(Iterator[dict[str, Any]]):
         if self._result is None:
             self._receive(0)
             self._raise_failure()
-        return self._result
+        return self._known_result()
 
     def stop(self) -> dict[str, Any] | None:
         """Ends the run after its current step with a checkpoint, waits for it, and returns result. Drops rows not yet read."""
@@ -122,6 +122,12 @@ class Training(Iterator[dict[str, Any]]):
             self._raise_failure()
         finally:
             self._release_interrupts()
+        return self._known_result()
+
+    def _known_result(self) -> dict[str, Any] | None:
+        # No event, which Ctrl-C could discard while next() returns.
+        if self._result is None and (text := self._training.result):
+            self._result = json.loads(text)
         return self._result
 
     def _receive(self, seconds: float) -> None:
@@ -165,8 +171,6 @@ class Training(Iterator[dict[str, Any]]):
     def _take(self, kind: str, text: str, columns: str) -> None:
         if kind == "metrics":
             self._rows.append({name: _number(cell) for name, cell in zip(columns.split(","), text.split(","))})
-        elif kind == "end":
-            self._result = json.loads(text)
         else:
             log.log(logging.WARNING if kind == "warning" else logging.INFO, "%s", text)
 

@@ -81,6 +81,15 @@ class Train(unittest.TestCase):
         self.assertIsNone(training.result)
         self.assertEqual(list(training), [])
 
+    def test_result_does_not_depend_on_events(self):
+        """Ctrl-C while next() waits discards what it returns."""
+        make_run()
+        training = glow.train(DATA, out=FOLDER / "discarded", **OPTIONS)
+        while not training._training.ended:
+            training._training.next(1)
+        self.assertEqual(list(training), [])
+        self.assertEqual(training.result["step"], 20)
+
     def test_errors_of_the_programs_logging(self):
         """They are neither errors of the run, nor do they let stop() return before its end."""
         make_run()
