@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <pthread.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,7 +13,10 @@
 #include <cstring>
 #include <ctime>
 #include <fstream>
+#include <mutex>
+#include <set>
 #include <thread>
+#include <utility>
 
 #include "kernels/error.h"
 
@@ -36,6 +40,38 @@ Grant grant(int descriptor) {
     // NFS may report EACCES, as fcntl() does.
     return errno == EWOULDBLOCK || errno == EACCES ? Grant::held : Grant::unsupported;
 }
+
+// The descriptors of all locks of this process. A child of fork() closes its copies: otherwise it would keep
+// the locks of a parent that is killed.
+class HeldLocks {
+  public:
+    static HeldLocks& instance() {
+        static HeldLocks* const all = new HeldLocks;  // never destroyed: threads may hold locks at exit
+        return *all;
+    }
+    void add(int* descriptor) {
+        const std::lock_guard lock(mutex_);
+        descriptors_.insert(descriptor);
+    }
+    void remove(int* descriptor) {
+        const std::lock_guard lock(mutex_);
+        descriptors_.erase(descriptor);
+    }
+
+  private:
+    HeldLocks() {
+        pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                       [] { instance().close_all(); });
+    }
+    void close_all() {
+        for (int* const descriptor : descriptors_) close(std::exchange(*descriptor, -1));
+        descriptors_.clear();
+        mutex_.unlock();
+    }
+
+    std::mutex mutex_;
+    std::set<int*> descriptors_;
+};
 
 std::string host_name() {
     char name[256] = "";
@@ -80,6 +116,11 @@ FileLock::FileLock(std::filesystem::path file, const std::string& what, const st
         std::this_thread::sleep_for(kPoll);
     }
     if (!problem_.empty()) return;
+    name_holder();
+    HeldLocks::instance().add(&descriptor_);
+}
+
+void FileLock::name_holder() {
     // Never modify a file that something else wrote.
     struct stat status {};
     owned_ = fstat(descriptor_, &status) == 0 && (status.st_size == 0 || !holder().empty());
@@ -133,6 +174,7 @@ bool FileLock::try_lock() {
 }
 
 FileLock::~FileLock() {
+    HeldLocks::instance().remove(&descriptor_);
     if (descriptor_ < 0) return;
     if (owned_ && is_current()) unlink(file_.c_str());
     close(descriptor_);

@@ -1,5 +1,5 @@
 // Exclusive lock between processes: flock() on a small file that names its holder. The kernel releases the
-// lock whenever the holder ends, even by a crash.
+// lock whenever the holder ends, even by a crash. A child of fork() does not hold its parent's locks.
 #pragma once
 
 #include <filesystem>
@@ -25,6 +25,7 @@ class FileLock {
 
   private:
     bool try_lock();
+    void name_holder();
     std::string holder() const;
 
     std::filesystem::path file_;

@@ -1,6 +1,7 @@
 // Locks between processes. A second descriptor stands for another process.
 #include "data/formats/file_lock.h"
 
+#include <fcntl.h>
 #include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,6 +35,38 @@ TEST(FileLock, KilledHolderReleasesLock) {
     EXPECT_EQ(folder.names(), std::vector<std::string>{"lock"});
     { const FileLock lock(folder / "lock", "the run", "choose another"); }
     EXPECT_TRUE(folder.names().empty());
+}
+
+TEST(FileLock, ChildOfKilledHolderDoesNotKeepLock) {
+    const TemporaryFolder folder;
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const pid_t holder = fork();
+    if (holder == 0) {
+        const FileLock held(folder / "lock", "the run", "choose another");
+        if (fork() == 0) {
+            close(ends[1]);
+            char end = 0;
+            _exit(read(ends[0], &end, 1) == 0 ? 0 : 1);  // at the end of the test
+        }
+        _exit(0);
+    }
+    waitpid(holder, nullptr, 0);
+    { const FileLock lock(folder / "lock", "the run", "choose another"); }
+    close(ends[0]);
+    close(ends[1]);
+}
+
+TEST(FileLock, ForkKeepsLockOfParent) {
+    const TemporaryFolder folder;
+    const FileLock held(folder / "lock", "the run", "choose another");
+    const pid_t child = fork();
+    if (child == 0) _exit(0);
+    waitpid(child, nullptr, 0);
+    EXPECT_TRUE(held.is_current());
+    const int other = open((folder / "lock").c_str(), O_RDONLY);
+    EXPECT_FALSE(lock_descriptor(other));
+    close(other);
 }
 
 TEST(FileLock, DetectsReplacedFile) {
