@@ -51,7 +51,8 @@ def import_foreign(kind, arguments):
         raise InputError(f"{arguments.input}: it contains no tensors")
     wrong = [name for name, value in tensors.items() if np.asarray(value).dtype.kind not in "fiub"]
     if wrong:
-        raise InputError(f"{arguments.input}: {wrong[0]} is not numeric")
+        own = "; a file that glow_convert --to npz wrote is read with --from npz" if wrong[0] == "config" else ""
+        raise InputError(f"{arguments.input}: {wrong[0]} is not numeric{own}")
     source, (height, width) = Source(tensors), size_of(arguments.size or "32")
     config = dict(image_height=height, image_width=width, channels=3, n_bits=arguments.n_bits, levels=1, depth=1, width=1,
                   permutation=arguments.permutation or "invconv", coupling="affine", coupling_scale="sigmoid", edge_bias=True, learn_top=True, y_cond=False,
@@ -144,7 +145,7 @@ def check_options(arguments):
     suffix = Path(arguments.output).suffix.lower()
     known = {*OTHER_SUFFIXES}.union(*SUFFIXES.values())
     if suffix in known and suffix not in SUFFIXES[arguments.target]:
-        raise InputError(f"--output {arguments.output}: the name must end in {SUFFIXES[arguments.target][0]}, not in {suffix} of another format")
+        raise InputError(f"--output {arguments.output}: the name must end in {SUFFIXES[arguments.target][0]}; {suffix} is the suffix of another format")
     arguments.bits_assumed = arguments.source == "rosinality" and arguments.n_bits is None
     arguments.n_bits, arguments.batch = arguments.n_bits or 8, arguments.batch or 64
     if kind != "onnx":

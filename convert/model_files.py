@@ -53,6 +53,8 @@ FROM_PYTORCH = "numpy.savez(F, **{k: v.numpy() for k, v in torch.load(P, map_loc
 def require_file(path, what="file"):
     if os.path.islink(path) and not os.path.exists(path):
         raise InputError(f"{path}: dangling symbolic link to {os.readlink(path)}")
+    if Path(path).is_dir():
+        raise InputError(f"{path}: expected a {what}, found a folder")
     if not Path(path).is_file():
         raise InputError(f"{path}: no such {what}")
 

@@ -301,6 +301,7 @@ def refusals(folder):
     classes, channels = ({name: value.numpy() for name, value in tensors.items()} for tensors in (classes, channels))
     write_checkpoint(folder / "c.h5", make_config(levels=1, depth=1, width=4), random_parameters(make_config(levels=1, depth=1, width=4), 1))
     convert("--to", "safetensors", folder / "c.h5", "-o", folder / "s.safetensors")
+    convert("--to", "npz", folder / "c.h5", "-o", folder / "own.npz")
     whole = (folder / "s.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     (folder / "text").write_text("no weights\n")
@@ -381,6 +382,8 @@ def refusals(folder):
         ("a size that is none", ["--from", "y0ast", folder / "whole.npz", "--size", "large"], "--size"),
         ("bits out of range", ["--from", "y0ast", folder / "whole.npz", "--n-bits", "9"], "n-bits"),
         ("no such file", ["--from", "y0ast", folder / "none.npz"], "no such file"),
+        ("a file of Glow's own", ["--from", "rosinality", folder / "own.npz"], "is read with --from npz"),
+        ("a folder", ["--from", "y0ast", folder], "expected a file, found a folder"),
         ("a text", ["--from", "y0ast", folder / "text"], "neither"),
         ("a .pt file", ["--from", "y0ast", folder / "state.pt"], "numpy.savez("),
         ("a .pt file of earlier versions", ["--from", "y0ast", folder / "old.pt"], "numpy.savez("),
