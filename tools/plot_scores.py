@@ -36,12 +36,14 @@ def columns(path):
         found = {name: np.array([float(row[name]) for row in rows]) for name in ("bpd", "corrected") if rows and name in rows[0]}
     except (OSError, ValueError, TypeError, csv.Error) as error:
         sys.exit(refuse(f"{path}: {error}"))
+    if "bpd" not in found:
+        sys.exit(refuse(f"{path}: no rows with a column bpd"))
+    if "step" in rows[0]:
+        sys.exit(refuse(f"{path}: the log of a run (a row for each step), expected scores of images from glow_eval --per-image"))
     for name, values in found.items():
         wrong = np.flatnonzero(~(np.abs(values) <= LARGEST))
         if len(wrong):
             sys.exit(refuse(f"{path}: row {wrong[0] + 1}: {name} is {values[wrong[0]]:g}, expected a finite number"))
-    if "bpd" not in found:
-        sys.exit(refuse(f"{path}: no rows with a column bpd"))
     return found
 
 

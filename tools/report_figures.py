@@ -79,6 +79,8 @@ def draw_bits(axes, run, references, against, smooth):
         seen, other = against.metrics["images_seen"][part], other[part]
         is_run = np.isfinite(against.metrics["grad_norm"]).any()  # not a curve from elsewhere
         label = picture_text(against.folder.absolute().name) + (", training batches" if is_run else "")
+        if seen[0] > end:
+            label += f", from {EngFormatter(sep='')(seen[0])} images on"  # all of it lies beyond the axis
         if few and seen[0] > 0:  # dots, and between them the logarithm of the images
             between = np.geomspace(seen[0], seen[-1], 200)
             axes.plot(between, np.interp(np.log(between), np.log(seen), other), ":", color=GREY, linewidth=1.2)

@@ -34,7 +34,7 @@ def read_csv(path, needed, wanted=()):
     try:
         with open_text(path) as file:
             text = file.read().replace("\r\n", "\n")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BadInput(f"{path} does not exist: is this a glow_train run folder?")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read: {error}")

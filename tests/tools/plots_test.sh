@@ -118,7 +118,7 @@ else
     expect 0 "picture: against another run" plot "$work/good" -o "$work/p.svg" --against "$work/run"
     check "picture: the other run is named" grep -q 'run, training batches' "$work/p.svg"
     expect 0 "picture: against a curve of three points" plot "$work/good" -o "$work/p.svg" --against "$root/docs/reference/public-glow"
-    check "picture: names the curve" grep -q '>public-glow<' "$work/p.svg"
+    check "picture: names the curve" grep -q '>public-glow, from 200k images on<' "$work/p.svg"
 
     row() { echo "$((610 + 10 * $1)),0.6,$((39040 + 640 * $1)),$2,4.5,$3,0.001,$4,213,$5,$6,$7"; }
     variant nan && row 0 nan 1 300 123456 1e-14 3.5 >>"$work/nan/metrics.csv"
@@ -248,6 +248,9 @@ if [ -n "$python" ]; then
     done
     { printf 'index,bpd,name\n0,4,"'; head -c 200000 /dev/zero | tr '\0' a; echo '"'; } >"$work/wrong.csv"
     expect 2 "plot_scores: a cell that is too long" forked "$tools/plot_scores.py" "$work/wrong.csv" -o "$work/x.png"
+    printf 'step,bpd\n1,4\n' >"$work/wrong.csv"
+    expect 2 "plot_scores: metrics.csv of a run" forked "$tools/plot_scores.py" "$work/wrong.csv" -o "$work/x.png"
+    says err "the log of a run" "plot_scores: metrics.csv of a run"
     printf 'index,bpd\n0,4\n' >"$work/wrong.csv"
     expect 0 "plot_scores: one score" forked "$tools/plot_scores.py" "$work/wrong.csv" -o "$work/x.png"
     check "plot_scores: one score without a warning" test ! -s "$work/err"
