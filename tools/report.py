@@ -15,6 +15,7 @@ import argparse
 import base64
 import html
 import importlib
+import json
 import math
 import sys
 import time
@@ -122,6 +123,13 @@ def evaluations_table(run):
             "<th class=number>best</th><th class=number>step</th></tr>" + "".join(rows) + "</table>")  # fmt: skip
 
 
+def toml(value):
+    """An option as config.toml has it."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False) if "'" in value else f"'{value}'"
+    return str(value).lower() if isinstance(value, bool) else value
+
+
 def page(run, references, against, title, smooth, sheet_count):
     import report_checks
     import report_figures as figures
@@ -151,7 +159,7 @@ def page(run, references, against, title, smooth, sheet_count):
         body.append("<h2>Failed steps</h2>")
         body += [f"<pre>{html.escape(failure['text'])}</pre>" for failure in run.failures[-5:]]
     if run.config:
-        options = "\n".join(f"{name} = {value}" for name, value in run.config.items())
+        options = "\n".join(f"{name} = {toml(value)}" for name, value in run.config.items())
         body.append(f"<details><summary>All options</summary><pre>{html.escape(options)}</pre></details>")
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"

@@ -116,7 +116,7 @@ def drift(run):
 
 
 def condition(run):
-    limit = f"the worst W's condition number stays below {CONDITION_LOOK:g}; above {CONDITION_BROKEN:g} it has no float inverse"
+    limit = f"the largest condition number of a W is below {CONDITION_LOOK:g}; above {CONDITION_BROKEN:g} its float inverse has no correct digit"
     y = run.metrics["max_condition"]
     if np.isnan(y).all():
         return Check("condition", UNKNOWN, "not logged", limit)
@@ -170,7 +170,7 @@ def reached(run):
 
 
 def at_work(run):
-    limit = f"stopped at a requested limit, or a row within {SILENT // 60} minutes or 20 times the usual pause"
+    limit = f"stopped at a requested limit, or a row within {SILENT // 60} minutes or 20 times the usual interval"
     end = reached(run)
     if end:
         return Check("at work", OK, end, limit)

@@ -182,8 +182,8 @@ def rest(run):
     if known("max_condition") and run.last("max_condition") > 0:
 
         def condition(axes):
-            y = panel(axes, run, "max_condition", "condition number of the worst W", 1)
-            limit_line(axes, CONDITION_LOOK, "look")
+            y = panel(axes, run, "max_condition", "largest condition number of a W", 1)
+            limit_line(axes, CONDITION_LOOK, "worth a look")
             axes.set_yscale("log")
             axes.set_ylim(top=3 * max(CONDITION_LOOK, y.max()))
 
