@@ -217,6 +217,16 @@ TEST_F(Cluster, FirstMomentThatBf16RoundsAwayIsReported) {
     }
 }
 
+TEST_F(Cluster, LargeModelsOnCpuAreReported) {
+    const std::string note = "may take minutes on a CPU";
+    // The model is planned before it is found that d.h5 is not a checkpoint.
+    const Words stopped = run_words("new", 1) + Words{"--init-from", "d.h5"};
+    EXPECT_EQ(train(stopped).err.find(note), std::string::npos);
+    const Outcome large = train(stopped + Words{"--width", "2048", "--depth", "2", "--device", "cpu"});
+    EXPECT_EQ(large.code, 2);
+    EXPECT_NE(large.err.find(note), std::string::npos) << large.err;
+}
+
 TEST_F(Cluster, ResumesFromAnotherFolder) {
     fs::create_directories(folder / "there");
     make_run("run", 1);
