@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""glow_convert: converts weights of other Glow programs to our checkpoints, and our checkpoints to plain files.
+"""glow_convert: converts weights of other programs to checkpoints of this one, and its checkpoints to other formats.
 
     glow_convert --from rosinality F.npz --size 32 --n-bits 5 -o C.h5
     glow_convert --to safetensors RUN -o F.safetensors
     glow_convert --to onnx --what log_prob RUN -o F.onnx
 
 Reads state dicts of the PyTorch Glows of rosinality, y0ast and chaiyujin, and the variables of openai/glow, from .npz or
-HDF5 files with the original names, and TensorFlow's checkpoints (the prefix of F.index and F.data-*). Tensors that are
-not part of our model are errors.
+HDF5 files with the original names, and TensorFlow's checkpoints (the prefix of F.index and F.data-*). A tensor
+without a counterpart in the model is an error.
 Writes /params. A complete openai/glow checkpoint also provides averages, moments and step, so that glow_train --resume
 continues the run. Without moments, continue training with --init-from.
 
-Exit status: 0 done, 1 failure while writing, 2 bad usage, or weights that our model cannot express (the message says why).
+Exit status: 0 done, 1 failure while writing, 2 bad usage, or weights that the model cannot express (the message says why).
 """
 
 import argparse
@@ -261,7 +261,7 @@ def main():
     parser = Parser("glow_convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input", type=word, help="the file to convert, or a run folder (its latest checkpoint)")
     parser.add_argument("--from", dest="source", type=word, choices=[*FOREIGN, "npz", "safetensors"], help="source format of the weights")
-    parser.add_argument("--to", dest="target", type=word, choices=["npz", "safetensors", "onnx"], help="format to convert our checkpoint to")
+    parser.add_argument("--to", dest="target", type=word, choices=["npz", "safetensors", "onnx"], help="format to convert a checkpoint to")
     parser.add_argument("-o", "--output", type=word, required=True, help="the file to write")
     parser.add_argument("--size", type=word, help="image size S or HxW, which foreign files do not store (default 32); with --to onnx: the size of "
                         "the input, or 'any' (default: the size the model was trained at)")

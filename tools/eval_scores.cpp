@@ -186,8 +186,9 @@ void compare(const ScoreOptions& options, int n_bits, const std::vector<double>&
                  corrected = auroc(difference(bits, png), difference(others.bits, other_png));
     const Mean mean = mean_of(others.bits.data(), others.images.N());
     result.text += fmt::format(
-        "\nagainst {} of {}: {} bits/dim"
-        "\nAUROC (theirs above ours): {:.4f} by bits/dim, {:.4f} corrected by the size as PNG",
+        "\nagainst {0} of {1}: {2} bits/dim"
+        "\nAUROC: {3:.4f} by bits/dim, {4:.4f} by bits/dim minus the PNG size (probability that an image of {1} has "
+        "the higher score)",
         counted(mean.count, DataOptions{options.against, options.against_split}.what()), options.against,
         mean_text(mean), plain, corrected);
     result.json["against"] = {
