@@ -103,7 +103,7 @@ void refuse_run_folder(const fs::path& folder) {
     std::error_code ignored;
     if (fs::is_directory(folder / "checkpoints", ignored) && fs::exists(folder / "config.toml", ignored))
         throw InputError(fmt::format(
-            "{}: expected images, found the folder of a training run; --checkpoint takes such a folder",
+            "{}: expected images, found the folder of a training run, which --checkpoint takes (glow_train: --init-from)",
             folder.string()));
 }
 

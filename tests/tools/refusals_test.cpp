@@ -330,7 +330,7 @@ TEST_F(InvalidUsage, Eval) {
             {{"--data", "none.h5"}, "none.h5"},
             {{"--data", "cut.h5"}, "cut.h5"},
             {{"--data", "run/latest.h5"}, "not a Glow data set"},
-            {{"--data", "run"}, "expected images, found the folder of a training run; --checkpoint takes"},
+            {{"--data", "run"}, "expected images, found the folder of a training run, which --checkpoint takes"},
             {{"--checkpoint", "d.h5"}, "not a checkpoint"},
             {{"--checkpoint", "hollow"}, "latest.h5"},
             {{"--checkpoint", "none"}, "none"},
