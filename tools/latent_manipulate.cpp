@@ -72,8 +72,9 @@ void manipulate(const CommandLine& command, const ManipulateOptions& options) {
     const std::vector<double> temperature =
         parse_numbers("--level-temperature", options.temperature, 0.0, 100.0);
     if (!temperature.empty() && std::ssize(temperature) != input.config().levels)
-        throw InputError(fmt::format("--level-temperature: {} numbers, but the model has {} levels",
-                                     temperature.size(), input.config().levels));
+        throw InputError(
+            fmt::format("--level-temperature: expected {1} numbers, one for each level of the model, got {0}",
+                        temperature.size(), input.config().levels));
     EditedLatents edited;
     edited.grid = {input.N(), std::ssize(alphas)};
     check_sheet(options, input, edited.grid);

@@ -274,7 +274,7 @@ TEST_F(Editing, RejectsBadInput) {
     refused(change + Words{"--images", "1", "--direction", "one.h5", "--alpha", "a..b"}, "--alpha");
     refused(change + Words{"--images", "1", "--direction", "one.h5", "--alpha", "nan"}, "--alpha");
     refused(change + Words{"--images", "1", "--direction", "one.h5", "--levels", "2"}, "--levels");
-    refused(change + Words{"--images", "1", "--level-temperature", "1"}, "2 levels");
+    refused(change + Words{"--images", "1", "--level-temperature", "1"}, "expected 2 numbers");
     refused(change + Words{"--images", "1", "--level-temperature", "1,-1"}, "--level-temperature");
     refused(Words{"exchange"} + kFrom + Words{"--images", "1"}, "2 images");
     done(Words{"encode"} + kFrom + Words{"--limit", "2", "-o", "two.h5"});
