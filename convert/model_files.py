@@ -139,8 +139,9 @@ def write_safetensors(path, tensors, metadata):
 
 
 def write_checkpoint(path, config, trees, counters):
-    # In memory: h5py ignores errors when it closes an array, which is when HDF5 writes a small one.
-    with h5py.File("checkpoint.h5", "w", driver="core", backing_store=False, block_size=2**24) as f:
+    # In memory: h5py ignores errors when it closes an array, which is when HDF5 writes a small one. HDF5 reads an existing file
+    # of that name first.
+    with h5py.File(f".glow-convert-{os.getpid()}", "w", driver="core", backing_store=False, block_size=2**24) as f:
         f.attrs["format"] = "glow-checkpoint"
         f.attrs["version"] = 1 if config["coupling_scale"] == "sigmoid" and config["dequant_depth"] == 0 else 2
         f.attrs["config"] = json.dumps({**config, "training": {}})

@@ -465,6 +465,11 @@ def compare_outputs(folder):
         done = run(["--to", kind, folder / "o.h5", "-o", "/dev/full"], stdout=subprocess.PIPE)
         good = done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"/dev/full: cannot be written: No space left" in done.stderr
         report(f"failed: a full disk, {kind}", good, done.stderr.decode().strip()[:110])
+    # Files that cannot grow stand for a full disk.
+    done = run(["--from", "npz", folder / "o.npz", "-o", folder / "full.h5"], stdout=subprocess.PIPE,
+               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)))
+    good = done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"full.h5: cannot be written: File too large" in done.stderr
+    report("failed: a full disk, checkpoint", good and not (folder / "full.h5").exists(), done.stderr.decode().strip()[:110])
     save(folder / "r", foreign.Rosinality().state_dict(), False)
     for bits, told in (((), True), (("--n-bits", 8), False), (("--quiet",), False)):
         done = convert("--from", "rosinality", folder / "r.npz", "--size", SIZE, "-o", folder / "r.h5", *bits)
