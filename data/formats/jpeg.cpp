@@ -10,6 +10,7 @@
 #include <csetjmp>
 #include <cstdio>  // jpeglib.h needs it
 #include <cstring>
+#include <new>
 #include <string_view>
 
 #include "data/formats/exif.h"
@@ -27,7 +28,7 @@ struct Decoder {
     jpeg_progress_mgr progress{};
     std::jmp_buf escape;
     char message[JMSG_LENGTH_MAX] = "";
-    bool too_many_scans = false;
+    bool out_of_memory = false;
 
     Decoder() {
         jpeg.err = jpeg_std_error(&errors);
@@ -35,6 +36,7 @@ struct Decoder {
         errors.error_exit = [](j_common_ptr common) {
             auto* self = static_cast<Decoder*>(common->client_data);
             common->err->format_message(common, self->message);
+            self->out_of_memory = common->err->msg_code == JERR_OUT_OF_MEMORY;
             std::longjmp(self->escape, 1);
         };
         errors.output_message = [](j_common_ptr) {};
@@ -121,6 +123,7 @@ Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& shown,
                   const SizeHook& on_size) {
     Decoder decoder;
     const auto fail = [&] {
+        if (decoder.out_of_memory) throw std::bad_alloc();  // no damaged file, which might be left out
         throw InputError(fmt::format("cannot read {} as a JPEG file: {}", shown, decoder.message));
     };
     if (!read_header(decoder, bytes.data(), static_cast<unsigned long>(bytes.size()))) fail();

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <limits>
 #include <map>
+#include <new>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -19,6 +21,7 @@
 #include "tests/data/formats/tiff_cases.h"
 #include "tests/data/formats/webp_cases.h"
 #include "tests/data/make_files.h"
+#include "tests/little_memory.h"
 #include "tests/support.h"
 
 namespace glow {
@@ -495,6 +498,22 @@ TEST(Photo, RejectsHugeJpegBeforeAllocating) {
     bytes.replace(frame + 5, 4, "\xff\x00\xff\x00", 4);
     expect_throw<InputError>([&] { decode_jpeg(span_of(bytes), "huge.jpg"); }, {"huge.jpg", "65280 x 65280"});
 }
+
+#if !defined(__SANITIZE_ADDRESS__)
+// A photograph that there is no memory for is not damaged: glow_data images would leave it out.
+TEST(Photo, LackOfMemoryIsNoDamagedJpeg) {
+    std::string bytes = make::jpeg(make::smooth(16, 16, 1), 95, true);
+    const std::size_t frame = bytes.find("\xff\xc2");
+    ASSERT_NE(frame, std::string::npos);
+    bytes.replace(frame + 5, 4, "\x17\x70\x17\x70", 4);  // 6000 x 6000: pixels of 34 MiB, coefficients of 69
+    std::optional<LittleMemory> little;
+    const auto decode = [&] {
+        decode_jpeg(span_of(bytes), "x", nullptr,
+                    [&](index_t, index_t) { little.emplace(rlim_t{60} << 20); });
+    };
+    EXPECT_THROW(decode(), std::bad_alloc);
+}
+#endif
 
 // Each repeated scan is a pass over all pixels.
 TEST(Photo, RejectsJpegWithManyScans) {
