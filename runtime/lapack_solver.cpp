@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <new>
 #include <numeric>
 #include <vector>
 
@@ -20,6 +21,12 @@ double norm1(index_t n, const double* W) {
     return largest;
 }
 
+// Whether a call succeeded. LAPACKE copies matrices, and too little memory for that does not make them singular.
+bool succeeded(lapack_int status) {
+    if (status == LAPACK_WORK_MEMORY_ERROR || status == LAPACK_TRANSPOSE_MEMORY_ERROR) throw std::bad_alloc();
+    return status == 0;
+}
+
 class LapackSolver : public Solver {
   public:
     void invert(index_t count, index_t n, const double* W, double* inverse, double* log_abs_det,
@@ -33,10 +40,10 @@ class LapackSolver : public Solver {
         const ScopedBlasThreads one_thread;
         const auto order = static_cast<lapack_int>(n);
         std::vector<double> tau(n), sign(n);
-        if (LAPACKE_dgeqrf(LAPACK_ROW_MAJOR, order, order, matrix, order, tau.data()) != 0)
+        if (!succeeded(LAPACKE_dgeqrf(LAPACK_ROW_MAJOR, order, order, matrix, order, tau.data())))
             throw Error("LAPACK dgeqrf failed");
         for (index_t i = 0; i < n; ++i) sign[i] = matrix[i * n + i] < 0 ? -1.0 : 1.0;
-        if (LAPACKE_dorgqr(LAPACK_ROW_MAJOR, order, order, order, matrix, order, tau.data()) != 0)
+        if (!succeeded(LAPACKE_dorgqr(LAPACK_ROW_MAJOR, order, order, order, matrix, order, tau.data())))
             throw Error("LAPACK dorgqr failed");
         for (index_t r = 0; r < n; ++r)
             for (index_t c = 0; c < n; ++c) matrix[r * n + c] *= sign[c];
@@ -46,8 +53,9 @@ class LapackSolver : public Solver {
         const ScopedBlasThreads one_thread;
         const auto order = static_cast<lapack_int>(n);
         pivots_.resize(n);
-        if (LAPACKE_dgetrf(LAPACK_ROW_MAJOR, order, order, matrix, order, pivots_.data()) < 0)
-            throw Error("LAPACK dgetrf failed");
+        const lapack_int status =
+            LAPACKE_dgetrf(LAPACK_ROW_MAJOR, order, order, matrix, order, pivots_.data());
+        if (!succeeded(status) && status < 0) throw Error("LAPACK dgetrf failed");
         std::vector<index_t> row_of(n);  // row i of LU is row row_of[i] of W
         std::iota(row_of.begin(), row_of.end(), index_t{0});
         for (index_t i = 0; i < n; ++i) std::swap(row_of[i], row_of[pivots_[i] - 1]);
@@ -61,11 +69,12 @@ class LapackSolver : public Solver {
         const auto order = static_cast<lapack_int>(n);
         std::copy(W, W + n * n, inverse);
         pivots_.resize(n);
-        if (LAPACKE_dgetrf(LAPACK_ROW_MAJOR, order, order, inverse, order, pivots_.data()) != 0)
+        if (!succeeded(LAPACKE_dgetrf(LAPACK_ROW_MAJOR, order, order, inverse, order, pivots_.data())))
             return kSingular;
         log_abs_det = 0;
         for (index_t i = 0; i < n; ++i) log_abs_det += std::log(std::abs(inverse[i * n + i]));
-        if (LAPACKE_dgetri(LAPACK_ROW_MAJOR, order, inverse, order, pivots_.data()) != 0) return kSingular;
+        if (!succeeded(LAPACKE_dgetri(LAPACK_ROW_MAJOR, order, inverse, order, pivots_.data())))
+            return kSingular;
         const double condition = norm1(n, W) * norm1(n, inverse);
         return condition < kSingularCondition ? condition : kSingular;
     }

@@ -5,8 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <new>
 #include <random>
 #include <vector>
+
+#include "tests/little_memory.h"
 
 namespace glow {
 namespace {
@@ -103,6 +107,20 @@ TEST(Solver, RejectsNonFiniteMatrices) {
             EXPECT_TRUE(invert(*solver, 3, W.data(), inverse.data()).singular());
         }
 }
+
+#if !defined(__SANITIZE_ADDRESS__)
+// LAPACKE copies a matrix and may lack the memory for that. Weights are not to be refused as singular then.
+TEST(Solver, LackOfMemoryIsNoSingularMatrix) {
+    constexpr index_t n = 2200;  // 37 MiB
+    std::vector<double> W(n * n), inverse(n * n);
+    for (index_t i = 0; i < n; ++i) W[i * n + i] = 1;
+    double log_abs_det = 0, condition = 0;
+    const std::unique_ptr<Solver> solver = make_cpu_solver();
+    const LittleMemory little(rlim_t{16} << 20);
+    EXPECT_THROW(solver->invert(1, n, W.data(), inverse.data(), &log_abs_det, &condition), std::bad_alloc);
+    EXPECT_THROW(solver->orthogonalize(n, W.data()), std::bad_alloc);
+}
+#endif
 
 TEST(Solver, OrthogonalizeSpansSameSubspaces) {
     const auto solver = make_cpu_solver();
