@@ -1,6 +1,7 @@
 // Makes memory scarce for a test.
 #pragma once
 
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@ namespace glow {
 class LittleMemory {
   public:
     explicit LittleMemory(rlim_t bytes) {
+        malloc_trim(0);
         std::ifstream statm("/proc/self/statm");
         rlim_t pages = 0;
         statm >> pages;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "data/formats/exif.h"
 #include "kernels/error.h"
@@ -48,10 +49,14 @@ Image decode_webp(std::span<const std::uint8_t> bytes, const std::string& shown,
     const bool alpha = features.has_alpha != 0;
     Image image{features.height, features.width, alpha ? 4 : 3, {}};
     image.pixels.resize(static_cast<std::size_t>(image.H * image.W * image.C));
-    const auto decode = alpha ? WebPDecodeRGBAInto : WebPDecodeRGBInto;
-    if (decode(bytes.data(), bytes.size(), image.pixels.data(), image.pixels.size(),
-               static_cast<int>(image.W * image.C)) == nullptr)
-        fail("it is damaged or truncated");
+    WebPDecoderConfig decoder;
+    if (WebPInitDecoderConfig(&decoder) == 0) throw Error("libwebp has another version than its headers");
+    decoder.output.colorspace = alpha ? MODE_RGBA : MODE_RGB;
+    decoder.output.is_external_memory = 1;
+    decoder.output.u.RGBA = {image.pixels.data(), static_cast<int>(image.W * image.C), image.pixels.size()};
+    const VP8StatusCode status = WebPDecode(bytes.data(), bytes.size(), &decoder);
+    if (status == VP8_STATUS_OUT_OF_MEMORY) throw std::bad_alloc();  // no damaged file
+    if (status != VP8_STATUS_OK) fail("it is damaged or truncated");
     return upright(std::move(image), orientation_of(bytes));
 }
 

@@ -501,6 +501,16 @@ TEST(Photo, RejectsHugeJpegBeforeAllocating) {
 
 #if !defined(__SANITIZE_ADDRESS__)
 // A photograph that there is no memory for is not damaged: glow_data images would leave it out.
+TEST(Photo, LackOfMemoryIsNoDamagedWebp) {
+    if (!reads_webp()) GTEST_SKIP() << "this build has no libwebp";
+    const std::string bytes = make::large_webp();
+    std::optional<LittleMemory> little;
+    const auto decode = [&] {  // pixels of 46 MiB, in libwebp 61
+        decode_webp(span_of(bytes), "x", [&](index_t, index_t) { little.emplace(rlim_t{80} << 20); });
+    };
+    EXPECT_THROW(decode(), std::bad_alloc);
+}
+
 TEST(Photo, LackOfMemoryIsNoDamagedJpeg) {
     std::string bytes = make::jpeg(make::smooth(16, 16, 1), 95, true);
     const std::size_t frame = bytes.find("\xff\xc2");

@@ -46,4 +46,12 @@ inline std::string webp_file(const std::string& name) {
     return file_named(webp_files(), name);
 }
 
+// [4000, 4000, 3], lossless, of columns in too many colors for a palette.
+inline std::string large_webp() {
+    const std::string begin =
+        "52494646fa270000574542505650384ced2700002f9fcfe7030d7521a2ffc12293b669ebdff704ec8988c4956f0750a4ffff"
+        "630222da101111049236865dff168f7098cee18c37380000d83ee87ddf32";
+    return from_hexadecimal({{"", begin}})[0].second + std::string(10162, '\0');
+}
+
 }  // namespace glow::make
