@@ -291,11 +291,15 @@ LinkKind RunFolder::link(const fs::path& link, index_t step) const {
 }
 
 std::vector<RunFolder::Saved> RunFolder::saved() const {
-    std::error_code ignored;
+    std::error_code failed, ignored;
     std::vector<Saved> found;
-    for (const auto& entry : fs::directory_iterator(checkpoints(), ignored))
-        if (const auto step = step_of_name(entry.path().filename().string()); step && !entry.is_symlink())
-            found.push_back({*step, entry.path()});
+    fs::directory_iterator entry(checkpoints(), ignored);
+    for (; entry != fs::directory_iterator(); entry.increment(failed))
+        if (const auto step = step_of_name(entry->path().filename().string());
+            step && !entry->is_symlink(ignored))
+            found.push_back({*step, entry->path()});
+    if (failed)
+        throw Error(fmt::format("{}: cannot list the folder: {}", checkpoints().string(), failed.message()));
     std::sort(found.begin(), found.end(), [](const Saved& a, const Saved& b) { return a.step > b.step; });
     return found;
 }

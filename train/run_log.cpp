@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <limits>
 #include <string_view>
 
@@ -77,15 +78,17 @@ std::string validation_text(const Mean& ema, const Mean& raw) {
 
 bool RetryingWrite::operator()(const std::function<void()>& action) {
     const ScopedTimeout timeout("writing the run's files");
+    std::string problem;
     try {
         action();
     } catch (const Error& error) {
-        if (last_error_ != error.what()) request_.warn(error.what());
-        last_error_ = error.what();
-        return false;
+        problem = error.what();
+    } catch (const std::filesystem::filesystem_error& error) {
+        problem = error.what();
     }
-    last_error_.clear();
-    return true;
+    if (!problem.empty() && problem != last_error_) request_.warn(problem);
+    last_error_ = problem;
+    return problem.empty();
 }
 
 RunLog::RunLog(const RunRequest& request, const TrainingOptions& options, const Schedule& schedule)

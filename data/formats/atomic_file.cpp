@@ -52,12 +52,13 @@ constexpr int kMaxAttempts = 1000;  // to create a temporary file
 template <class IsAbandoned>
 void remove_temporary_files(const std::filesystem::path& folder, IsAbandoned is_abandoned) {
     std::error_code ignored;
-    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
-        const std::string name = entry.path().filename().string();
+    std::filesystem::directory_iterator entry(folder, ignored);
+    for (; entry != std::filesystem::directory_iterator(); entry.increment(ignored)) {
+        const std::string name = entry->path().filename().string();
         if (!name.starts_with(".glow-") || !name.ends_with(".tmp")) continue;
         const int file =
-            open(entry.path().c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
-        if (is_abandoned(name, file)) unlink(entry.path().c_str());
+            open(entry->path().c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
+        if (is_abandoned(name, file)) unlink(entry->path().c_str());
         if (file >= 0) close(file);
     }
 }

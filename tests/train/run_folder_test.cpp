@@ -4,6 +4,7 @@
 #include "inference/statistics.h"
 #include "tests/train/training.h"
 #include "train/evaluations.h"
+#include "train/run_log.h"
 
 namespace glow {
 namespace {
@@ -80,6 +81,23 @@ TEST(CsvLog, ReadErrorIsNoEndOfFile) {
                              {"eval.csv: cannot be read", "Input/output error"});
     expect_throw<InputError>([&] { read_evaluations(RunFolder(folder.path()), 10); },
                              {"eval.csv: cannot be read", "Input/output error"});
+}
+
+TEST(RetryingWrite, ReportsErrorsOfTheFileSystem) {
+    std::vector<std::string> warnings;
+    RunRequest request;
+    request.warn = [&](const std::string& line) { warnings.push_back(line); };
+    RetryingWrite retry(request);
+    const auto fail = [] {  // as std::filesystem's functions without an error code do
+        throw std::filesystem::filesystem_error("cannot list", std::make_error_code(std::errc::io_error));
+    };
+    EXPECT_FALSE(retry(fail));
+    EXPECT_FALSE(retry(fail));
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_EQ(retry.last_error(), warnings[0]);
+    EXPECT_NE(warnings[0].find("Input/output error"), std::string::npos) << warnings[0];
+    EXPECT_TRUE(retry([] {}));
+    EXPECT_EQ(retry.last_error(), "");
 }
 
 struct RunFolderTest : testing::Test {
