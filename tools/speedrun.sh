@@ -123,7 +123,9 @@ if [ -e "$out/speedrun.done" ]; then
 else
     run glow_train --preset "$preset" --data "$data" --out "$out" --seed "$seed" --resume auto ${options[@]+"${options[@]}"} \
         2> >(tee -a "$out/speedrun.log" >&2) >&2
-    tail -n 1 "$out/metrics.csv" >"$out/speedrun.done"
+    # Complete or not at all: an incomplete one would mean a run that was trained on.
+    tail -n 1 "$out/metrics.csv" >"$out/speedrun.done.part" && mv "$out/speedrun.done.part" "$out/speedrun.done" ||
+        fail 1 "cannot write $out/speedrun.done"
 fi
 run glow_eval --checkpoint "$out" --data "$data" --json >"$out/speedrun-eval.json"
 if [ "$samples" -gt 0 ]; then
@@ -134,7 +136,7 @@ fi
 commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null) || commit=
 
 "$python" - "$table" "$out" "$preset" "$seed" "$commit" "$samples" "${options[*]-}" <<'PYTHON'
-import csv, datetime, json, os, sys
+import csv, datetime, io, json, os, sys
 
 table, out, preset, seed, commit, samples, options = sys.argv[1:]
 evaluation = json.load(open(f"{out}/speedrun-eval.json"))
@@ -151,15 +153,22 @@ row = {
     "stderr": "" if evaluation["stderr"] is None else f"{evaluation['stderr']:.4f}", "iw_samples": samples,
     "iw_bpd": f"{weighted['bpd']:.4f}" if weighted else "",
 }
-with open(table, "a+b") as file:
+with open(table, "a+b", buffering=0) as file:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - 1, 0))
+    text = io.StringIO(newline="")
     if file.read() not in (b"", b"\n"):
-        file.write(b"\r\n")  # editors may have removed the last line ending
-with open(table, "a", newline="") as file:
-    writer = csv.DictWriter(file, row.keys())
+        text.write("\r\n")  # editors may have removed the last line ending
+    writer = csv.DictWriter(text, row.keys())
     if size == 0:
         writer.writeheader()
     writer.writerow(row)
+    line = text.getvalue().encode(errors="surrogateescape")
+    try:
+        if file.write(line) != len(line):
+            raise OSError("the disk is full")
+    except OSError as error:
+        file.truncate(size)  # part of a row could be taken for a result
+        sys.exit(f"speedrun: {table}: cannot be written: {error.strerror or error}; the same command evaluates the run again")
 print(", ".join(f"{name} {value}" for name, value in row.items() if value != ""))
 PYTHON

@@ -73,6 +73,13 @@ assert len(rows) == 5 and all(row["stderr"] and None not in row for row in rows)
 assert rows[-1]["iw_samples"] == "0" and rows[-1]["iw_bpd"] == "" and rows[-1]["test_bpd"] == rows[-2]["test_bpd"], rows
 assert rows[-1]["seed"] == "7" and rows[-1]["steps"] == rows[-2]["steps"], rows
 PYTHON
+# A full disk leaves no part of a row. A file that cannot grow by more than 10 bytes stands for it.
+head -n 1 "$table" >"$work/full.csv"
+printf '%*s\n' $((8192 - 11 - $(wc -c <"$work/full.csv"))) '' >>"$work/full.csv"
+cp "$work/full.csv" "$work/full.before"
+(ulimit -f 8; table=$work/full.csv speedrun 1 "a full disk" --data "$work/d.h5" --out "$run" --seed 7 --iw-samples 0 -- "${tiny[@]}"
+    says "full.csv: cannot be written"; exit $failed) || failed=1
+cmp -s "$work/full.csv" "$work/full.before" || bad "a full disk changes the table"
 
 # An interrupted run continues, also in the default folder, and the same command ends it.
 mkdir "$work/programs"
