@@ -2,9 +2,11 @@
 or a file of a run, no other process writes the same file, and files are written atomically."""
 
 import atexit
+import contextlib
 import datetime
 import errno
 import fcntl
+import io
 import os
 import re
 import socket
@@ -66,6 +68,13 @@ def write_atomically(path, write):
         temporary.unlink(missing_ok=True)
 
 
+def save_figure(figure, path, **options):
+    """Writes a figure of Matplotlib, drawn in memory first: its writer of PDF fails with an error of its own on a full disk."""
+    picture = io.BytesIO()
+    figure.savefig(picture, **options)
+    write_atomically(path, lambda temporary: Path(temporary).write_bytes(picture.getbuffer()))
+
+
 def _run_that_owns(path):
     def holds_run(folder):
         return (folder / "checkpoints").is_dir() and any(os.path.lexists(folder / name) for name in ("config.toml", "metrics.csv", "latest.h5"))
@@ -109,9 +118,6 @@ def _lock(target, shown):
     before = os.pread(descriptor, 8, 0)
     if before and before != b"process ":
         return  # never modify a file that something else wrote
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"process {os.getpid()} on host {socket.gethostname()} since {now}\n".encode(), 0)
 
     def release():
         if _same(descriptor, file):
@@ -119,6 +125,11 @@ def _lock(target, shown):
         os.close(descriptor)
 
     atexit.register(release)
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # If the disk is full, the text is lost but the lock holds.
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on host {socket.gethostname()} since {now}\n".encode(), 0)
 
 
 def _same(descriptor, file):

@@ -17,7 +17,7 @@ import math
 import sys
 from pathlib import Path
 
-from output_files import OutputRefused, claim_outputs, write_atomically
+from output_files import OutputRefused, claim_outputs, save_figure
 from python_packages import require_packages
 from script_text import end_with, open_text, picture_text
 
@@ -224,7 +224,7 @@ def draw_speed(rows, title, output, plt):
 def save(figure, output):
     metadata = {"Date": None} if output.suffix.lower() == ".svg" else None
     try:
-        write_atomically(output, lambda path: figure.savefig(path, dpi=200, metadata=metadata, format=output.suffix.lower()[1:]))
+        save_figure(figure, output, dpi=200, metadata=metadata, format=output.suffix.lower()[1:])
     except OSError as error:
         raise WriteFailed(f"cannot write {output}: {error}")
 

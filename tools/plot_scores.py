@@ -21,7 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from output_files import OutputRefused, claim_outputs, write_atomically
+from output_files import OutputRefused, claim_outputs, save_figure
 from script_text import end_with, open_text, picture_text
 
 matplotlib.rcdefaults()  # not the user's: with text.usetex, names would be LaTeX
@@ -88,7 +88,7 @@ def main():
     figure.tight_layout()
     picture = Path(arguments.output).suffix[1:] or "png"
     try:
-        write_atomically(arguments.output, lambda path: figure.savefig(path, dpi=160, format=picture))
+        save_figure(figure, arguments.output, dpi=160, format=picture)
     except (OSError, ValueError) as error:
         refuse(f"{arguments.output}: {error}")
         return 1

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from output_files import write_atomically
+from output_files import save_figure
 from report_checks import CONDITION_LOOK, drift_tolerance
 from report_read import smoothed
 from script_text import picture_text
@@ -216,4 +216,4 @@ def png(figure, dpi=110):
 
 def save(figure, path):
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-    write_atomically(path, lambda place: figure.savefig(place, dpi=200, metadata=metadata, format=path.suffix.lower()[1:]))
+    save_figure(figure, path, dpi=200, metadata=metadata, format=path.suffix.lower()[1:])

@@ -273,6 +273,11 @@ if [ -n "$python" ]; then
     expect 1 "report: standard output is full" full "$python" "$tools/report.py" "$work/hostile"
     says err "report: error: cannot write to the standard output: No space left on device" "report: standard output is full"
     check "report: standard output is full: no traceback" bash -c "! grep -qE 'Traceback|Exception' '$work/err'"
+    # Files that cannot have a byte stand for a full disk, on which the lock file has no text.
+    no_space() { (ulimit -f 0 && exec "$@") 2>&1 | cat >&2; return "${PIPESTATUS[0]}"; }
+    expect 1 "plot_scores: a full disk" no_space "$python" "$tools/plot_scores.py" "$work/bits.csv" -o "$work/full.pdf"
+    says err "full.pdf: [Errno 27] File too large" "plot_scores: a full disk"
+    check "plot_scores: a full disk: no traceback" bash -c "[ \$(wc -l <'$work/err') = 1 ] && [ ! -e '$work/full.pdf' ]"
     mkdir -p "$work/user" && echo 'text.usetex: True' >"$work/user/matplotlibrc"
     expect 0 "plot_scores: the user's settings" env MATPLOTLIBRC="$work/user" MPLBACKEND=none "$python" "$tools/plot_scores.py" "$work/bits.csv" -o "$work/x.png"
 fi
