@@ -13,7 +13,8 @@ usage: tools/quickstart.sh [--cifar10 DIR | --synthetic] [--minutes M]
 Installs missing dependencies, builds build/release, makes a data set, trains a Glow for a few minutes, and writes samples.png
 and training.png to the run's folder. On a GPU that the built program can use, it trains a model of the size published for CIFAR-10
 (3 levels of 32 steps, width 512) in bf16, with the options of glow_train --preset cifar10-5min; otherwise a small one (3 levels
-of 8 steps, width 128) on the CPU, with --preset quick. The first line of the output says which, and why. Progress goes to stderr; stdout gets one line:
+of 8 steps, width 128) on the CPU, with --preset quick. The first line of the output says which, and why. Progress goes to
+stderr; stdout gets one line:
   result: test bits/dim X +- S (EMA) Y (raw)
 with X from the averaged weights (EMA), its standard error S, and Y from the raw weights.
 

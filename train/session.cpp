@@ -33,8 +33,8 @@ constexpr double kUnstableBeta2 = 0.9;
 // changes only if (1 - beta1) |g - m| exceeds half a unit in the last place, up to |m| / 256.
 constexpr double kMaxBf16Beta1 = 0.99;
 
-// Bytes of parameters above which a step on a CPU is slow. The model of --preset quick has 6.2 MiB, the published
-// one 170 MiB.
+// Bytes of parameters above which a step on a CPU is slow. The model of --preset quick has 6.2 MiB, the
+// published one 170 MiB.
 constexpr std::size_t kLargeOnCpu = std::size_t{40} << 20;
 
 // Replaces missing callbacks by no-ops. On a terminal, every line first removes the progress line.
