@@ -3,11 +3,14 @@
 
 #include <cblas.h>
 #include <fmt/format.h>
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <mutex>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -109,8 +112,31 @@ struct BlasThreads {
     std::mutex mutex;
     int scopes = 0, before = 1;
 };
+BlasThreads& blas_threads();
+
+// Before a fork(): locks the mutex when no thread is in OpenBLAS. In the child, this mutex and those of
+// OpenBLAS would never be unlocked otherwise. Large products end later than the limit.
+void wait_for_scopes() {
+    constexpr int kTries = 1000;
+    BlasThreads& threads = blas_threads();
+    for (int i = 0;; ++i) {
+        threads.mutex.lock();
+        if (threads.scopes == 0 || i == kTries) return;
+        threads.mutex.unlock();
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
+void forget_scopes() {
+    blas_threads().scopes = 0;
+    blas_threads().mutex.unlock();
+}
+
 BlasThreads& blas_threads() {
     static BlasThreads threads;
+    static const int failed = pthread_atfork(
+        wait_for_scopes, [] { blas_threads().mutex.unlock(); }, forget_scopes);
+    static_cast<void>(failed);  // no memory: a child may wait forever
     return threads;
 }
 #endif
@@ -166,9 +192,8 @@ std::size_t blas_buffer_bytes([[maybe_unused]] int threads) {
 
 void reserve_blas_buffers([[maybe_unused]] int threads) {
 #if defined(GLOW_BLAS_IS_OPENBLAS)
-    static std::mutex mutex;
     static int reserved = 0;  // like OpenBLAS's pool, of the process
-    const std::lock_guard lock(mutex);
+    const std::lock_guard lock(blas_threads().mutex);
     if (threads <= reserved) return;
     if (!can_map(threads - reserved)) {
         const MemoryLimit limit = process_memory_limit();
