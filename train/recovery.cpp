@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "inference/model_file.h"
 #include "train/diagnosis.h"
@@ -123,14 +124,16 @@ void Recovery::reload(index_t newest, index_t step) {
     } else {
         s.restart();
     }
+    bool linked = true;
     if (s.processes.is_root()) {
         const ScopedTimeout timeout("cutting the logs");
-        s.folder.go_back_to(s.progress.step);
-        s.log->go_back_to(s.progress.step);
-        s.evaluations->drop_after(s.progress.step);
-        if (s.audits) s.audits->drop_after(s.progress.step);
+        const index_t to = s.progress.step;
+        linked = s.retry([&] { s.folder.go_back_to(to); });
+        s.log->go_back_to(to);
+        for (std::optional<CsvLog>* const csv : {&s.evaluations, &s.audits})
+            if (*csv) s.retry([&] { (*csv)->drop_after(to); });
     }
-    s.restore_done(target.found);
+    s.restore_done(target.found && linked);
 }
 
 // Returns false, with a warning, if the file is damaged.

@@ -145,13 +145,16 @@ CsvLog::CsvLog(const fs::path& path, const std::string& header, index_t last_ste
 }
 
 void CsvLog::drop_after(index_t last_step) {
+    std::istringstream waiting(std::exchange(waiting_, ""));
+    for (std::string line; std::getline(waiting, line);)
+        if (step_of_row(line) <= last_step) waiting_ += line + "\n";
+    cut_after_ = std::min(last_step, cut_after_.value_or(last_step));
+    drop_rows();
+}
+
+void CsvLog::drop_rows() {
+    if (!cut_after_) return;
     std::string kept = header_ + "\n";
-    const auto copy_rows = [&](std::istream& rows) {
-        for (std::string line; std::getline(rows, line);) {
-            if (rows.eof()) break;  // a row without a line ending was truncated by a crash
-            if (step_of_row(line) <= last_step) kept += line + "\n";
-        }
-    };
     if (is_present(path_)) {
         std::istringstream old(read_file(path_));
         std::string line;
@@ -160,11 +163,11 @@ void CsvLog::drop_after(index_t last_step) {
         if (line != header_ && !cut)
             throw InputError(fmt::format("{}: its first line is not \"{}\": it was not written by Glow",
                                          path_.string(), header_));
-        copy_rows(old);
+        while (std::getline(old, line) && !old.eof())  // a row without a line ending was truncated by a crash
+            if (step_of_row(line) <= *cut_after_) kept += line + "\n";
     }
-    std::istringstream waiting(std::exchange(waiting_, ""));
-    copy_rows(waiting);
     write_text(path_, kept);
+    cut_after_.reset();
 }
 
 void CsvLog::row(const std::string& line) {
@@ -173,10 +176,12 @@ void CsvLog::row(const std::string& line) {
 }
 
 void CsvLog::flush() {
-    if (waiting_.empty()) return;
+    if (waiting_.empty() && !cut_after_) return;
     if (lock_ != nullptr && *lock_ && !(*lock_)->is_current())
         throw Error(
             fmt::format("{}: its folder was moved, deleted or replaced; rows are held back", path_.string()));
+    drop_rows();
+    if (waiting_.empty()) return;
     bool written = append(path_, waiting_);
     if (!written && errno == ENOENT) {  // the file is gone, but its folder may exist (again)
         const OpenFile made(open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
@@ -242,6 +247,7 @@ void RunFolder::create() const {
         make_folder(folder);
         remove_abandoned_files_of_own_folder(folder);
     }
+    remove_abandoned_files_of_own_folder(path_ / "trouble");  // which a run without failures does not have
 }
 
 void RunFolder::write_config(const std::string& toml) const {
@@ -341,10 +347,11 @@ fs::path RunFolder::set_aside(const fs::path& file) const {
 void RunFolder::go_back_to(index_t step) const {
     const ScopedTimeout timeout("writing the run's files");
     std::error_code ignored;
-    if (fs::exists(checkpoint(step), ignored))
-        link(latest(), step);
-    else if (fs::is_symlink(latest(), ignored) || step_of(latest()) > step)
+    if (fs::exists(checkpoint(step), ignored)) {
+        if (step_of(latest()) != step) link(latest(), step);
+    } else if (fs::is_symlink(latest(), ignored) || step_of(latest()) > step) {
         fs::remove(latest(), ignored);  // back to the beginning
+    }
     if (const auto best_step = step_of(best()); best_step && *best_step > step) fs::remove(best(), ignored);
     for (const Saved& one : saved())
         if (one.step > step) fs::remove(one.path, ignored);

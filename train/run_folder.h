@@ -28,12 +28,16 @@ class CsvLog {
     // Also waits until all rows are on the disk, so that they survive a crash of the machine. Throws Error as
     // above, or if the disk reports an error.
     void sync();
-    // Drops rows after `last_step`, including those held back.
+    // Drops rows after `last_step`, including those held back. Throws Error if the file cannot be written now;
+    // its rows are then dropped before the next one is written.
     void drop_after(index_t last_step);
 
   private:
+    void drop_rows();
+
     std::filesystem::path path_;
     std::string header_, waiting_;
+    std::optional<index_t> cut_after_;  // step after which rows of the file are still to be dropped
     const std::unique_ptr<FileLock>* lock_;
 };
 

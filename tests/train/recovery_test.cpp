@@ -435,6 +435,36 @@ TEST_F(Recovery, FolderCopiedWithoutLinks) {
     }
 }
 
+// As on a full disk: the logs are cut and latest.h5 is linked later.
+TEST_F(Recovery, RollsBackWithoutWriting) {
+    make_good(12);
+    const std::filesystem::path metrics = folder / "run/metrics.csv", aside = folder / "aside.csv",
+                                blocked = folder / "run/latest.h5.new";
+    HookedRun faulty = request("run", 12);
+    faulty.hooks.before_step = [=, faults = 0](index_t t, Trainer& trainer) mutable {
+        if (t == 5 && faults == 2) {
+            std::filesystem::remove(metrics);
+            std::filesystem::rename(aside, metrics);
+            std::filesystem::remove_all(blocked);
+        }
+        if (t != 7 || faults == 2) return;
+        if (++faults == 1) {
+            std::filesystem::rename(metrics, aside);
+            std::filesystem::create_directory(metrics);
+            std::filesystem::create_directories(blocked / "folder");
+        }
+        poison("level0/split/bias", kNaN)(trainer);
+        trainer.weights_changed();
+    };
+    EXPECT_EQ(run_training(faulty).rollbacks, 2);
+    expect_the_good_run("run");
+    for (const char* const file : {"metrics.csv", "latest.h5"})
+        EXPECT_TRUE(std::ranges::any_of(warnings, [&](const std::string& line) {
+            return line.starts_with((folder / "run" / file).string() + ": cannot be ") ||
+                   line.starts_with((folder / "run" / file).string() + ": cannot create the link");
+        })) << file;
+}
+
 TEST_F(Recovery, UnreadableImagesLeaveACheckpoint) {
     HookedRun run = request("run", 12);
     run.options.data_access = ImageAccess::disk;
