@@ -353,7 +353,7 @@ void Session::open_model() {
         engines_of_run(options, resuming_, resumed_ ? resumed_->options.engines : "", *backend, request.info);
     choose_memory();
     options.algorithms =
-        algorithms_of_run(options, resumed_ ? resumed_->options.algorithms : "", *backend, request.info);
+        algorithms_of_run(options, resumed_ ? &resumed_->options : nullptr, *backend, request.info);
     if (resumed_) {
         compare_options(*resumed_, options, request.info);
         compare_data(*resumed_, data_, request);

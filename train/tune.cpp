@@ -275,12 +275,18 @@ std::string tuned_algorithms(const TrainingOptions& options, const Backend& back
     return text;
 }
 
-std::string algorithms_of_run(const TrainingOptions& options, const std::string& recorded,
+bool measures_algorithms(const TrainingOptions& options, const TrainingOptions* resumed) {
+    if (!options.tune || !options.algorithms.empty()) return false;
+    return resumed == nullptr || (!resumed->tune && resumed->algorithms.empty());
+}
+
+std::string algorithms_of_run(const TrainingOptions& options, const TrainingOptions* resumed,
                               const Backend& backend, const std::function<void(const std::string&)>& info) {
     if (backend.exec().device != Device::cuda) return options.algorithms;
     Communicator& processes = backend.communicator();
-    std::string wanted = options.algorithms.empty() ? recorded : options.algorithms;
-    const bool measures = wanted.empty() && options.tune;
+    std::string wanted =
+        options.algorithms.empty() && resumed != nullptr ? resumed->algorithms : options.algorithms;
+    const bool measures = measures_algorithms(options, resumed);
     if (measures && processes.is_root()) wanted = tuned_algorithms(options, backend);
     const ScopedTimeout timeout("measuring matrix products");
     wanted = broadcast_text(processes, wanted);

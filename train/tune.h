@@ -40,10 +40,14 @@ std::map<Gemm, int> parse_algorithms(const std::string& text);
 // memory policy of `options`, and chooses the fastest in backend.blas().
 std::string tuned_algorithms(const TrainingOptions& options, const Backend& backend);
 
+// Whether a run measures its algorithms. resumed: the checkpoint's options, or nullptr. A tuned run whose
+// measurement chose the first algorithms everywhere recorded "", and keeps them.
+bool measures_algorithms(const TrainingOptions& options, const TrainingOptions* resumed);
 // The `algorithms` that a run records, chosen in backend.blas(): the options' own; otherwise those of the
 // resumed checkpoint; otherwise, with --tune, what root measures; otherwise "". An algorithm that this
-// library does not have is its first. On the CPU they are recorded and not used. Collective.
-std::string algorithms_of_run(const TrainingOptions& options, const std::string& recorded,
+// library does not have is its first. On the CPU they are recorded and not used. resumed: as above, on root.
+// Collective.
+std::string algorithms_of_run(const TrainingOptions& options, const TrainingOptions* resumed,
                               const Backend& backend, const std::function<void(const std::string&)>& info);
 
 }  // namespace glow

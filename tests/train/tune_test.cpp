@@ -180,6 +180,22 @@ TEST(TunedAlgorithms, AreFastestOfEachProduct) {
     EXPECT_EQ(tuned_algorithms(options, backend), "");
 }
 
+TEST(TunedAlgorithms, AreMeasuredOncePerRun) {
+    TrainingOptions options, resumed;
+    EXPECT_FALSE(measures_algorithms(options, nullptr));
+    options.tune = true;
+    EXPECT_TRUE(measures_algorithms(options, nullptr));
+    EXPECT_TRUE(measures_algorithms(options, &resumed));  // --tune given on resume
+    resumed.tune = true;                                  // and nothing faster was found
+    EXPECT_FALSE(measures_algorithms(options, &resumed));
+    const std::string some = "nn 4 4 4 f32 f32 none set 1";
+    resumed.tune = false;
+    resumed.algorithms = some;
+    EXPECT_FALSE(measures_algorithms(options, &resumed));
+    options.algorithms = some;
+    EXPECT_FALSE(measures_algorithms(options, nullptr));
+}
+
 TEST(TunedAlgorithms, AreReadBack) {
     const std::string text =
         "nt 64 8 16 bf16 bf16 bias_relu set 3, tn 8 16 64 bf16 f32 none add 1, nn 4 4 4 tf32 f32 none set 0";
