@@ -218,6 +218,24 @@ void check_noise(const CLI::App& app, const TrainingRequest& request) {
                         o.model.dequant_width, to_string(o.dequant)));
 }
 
+// Rejects a --warmup-epochs without effect, for example beside a preset's --warmup-steps.
+void check_warmup(const CLI::App& app, const TrainingRequest& request) {
+    const TrainingOptions& o = request.options;
+    const auto is_given = [&app](const char* option) { return app.get_option(option)->count() > 0; };
+    // A run's config.toml has both.
+    const bool file_has_only_epochs =
+        request.origins.contains("warmup-epochs") && !request.origins.contains("warmup-steps");
+    const bool both = is_given("--warmup-epochs") && is_given("--warmup-steps");
+    if (o.warmup_steps == 0 || (both && o.warmup_epochs == 0)) return;
+    if (is_given("--warmup-epochs") || (file_has_only_epochs && !is_given("--warmup-steps")))
+        throw InputError(fmt::format(
+            "--warmup-epochs {}: it has no effect with --warmup-steps {}{}; --warmup-steps 0 turns the steps off",
+            o.warmup_epochs, o.warmup_steps,
+            is_given("--warmup-steps")                 ? ""
+            : request.origins.contains("warmup-steps") ? " of " + request.origins.at("warmup-steps")
+                                                       : " of --preset " + request.preset));
+}
+
 // Settings of --preset that a resumed run does not have, because it has its own options.
 std::string unused_preset(const CLI::App& app, const TrainingRequest& request) {
     const auto settings = [](const TrainingOptions& options) {
@@ -263,6 +281,7 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
         request.options.memory = MemoryMode::automatic;
     request.resume = app.get_option("--resume")->count() > 0;
     check_noise(app, request);
+    check_warmup(app, request);
     check(request.options);
     if (request.print_config) return;
     request.resume_from = request.resume_text == "auto" ? "" : request.resume_text;

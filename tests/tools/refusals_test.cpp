@@ -84,6 +84,8 @@ TEST_F(InvalidUsage, TrainFiles) {
 
 TEST_F(InvalidUsage, TrainOptions) {
     refuse_train({{{"--frobnicate"}, "--frobnicate"},
+                  {{"--warmup-steps", "7", "--warmup-epochs", "5"}, "no effect with --warmup-steps 7;"},
+                  {{"--preset", "cpu-5min", "--warmup-epochs", "5"}, "--warmup-steps 100 of --preset cpu-5min"},
                   {{"--communicator", "smoke"}, "auto, mpi or nccl"},
                   {{"word"}, "word"},
                   {{std::string(100000, 'x')}, "not expected"},
