@@ -35,6 +35,13 @@ void TrainingHistory::add(double new_loss, double condition) {
     log_condition += weight * (std::log(std::max(1.0, condition)) - log_condition);
 }
 
+void TrainingHistory::take_rollbacks(const TrainingHistory& other) {
+    lr_scale = other.lr_scale;
+    rollbacks = other.rollbacks;
+    failed_step = other.failed_step;
+    rolled_back_to = other.rolled_back_to;
+}
+
 nlohmann::ordered_json to_json(const TrainingProgress& progress) {
     nlohmann::ordered_json json;
     visit(progress.history, [&](const char* name, const auto& value) { json[name] = value; });

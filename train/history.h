@@ -22,6 +22,8 @@ struct TrainingHistory {
     double log_condition = 0;            // mean log of W's largest condition number
 
     void add(double loss, double condition);
+    // Takes over the state of roll-backs, but not the averages.
+    void take_rollbacks(const TrainingHistory& other);
     bool operator==(const TrainingHistory&) const = default;
 };
 

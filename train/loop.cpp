@@ -51,6 +51,11 @@ RunResult TrainingLoop::run() {
             done = true;
         } catch (const StepFailure& failure) {
             recovery_.roll_back(failure, step_);
+            // Save the checkpoint again, with the lowered rate, for a run resumed from it.
+            if (session_.completed.saved == session_.progress.step) {
+                wait_for_samples();
+                session_.save();
+            }
         } catch (const DriftError& drift) {
             recovery_.save_more_states(drift, step_);
         }

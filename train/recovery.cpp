@@ -56,10 +56,9 @@ void Recovery::roll_back(const StepFailure& failure, index_t step) {
     reload(again ? history.rolled_back_to - 1 : step, step);
     // Keep the checkpoint's averages: later losses are compared with them.
     TrainingProgress& progress = session_.progress;
-    progress.history.lr_scale = history.lr_scale;
-    progress.history.rollbacks = history.rollbacks;
-    progress.history.failed_step = step;
-    progress.history.rolled_back_to = progress.step;
+    history.failed_step = step;
+    history.rolled_back_to = progress.step;
+    progress.history.take_rollbacks(history);
     ++rollbacks_;
     write({{"roll_back", history.rollbacks},
            {"of", options.rollbacks},
@@ -72,7 +71,9 @@ void Recovery::roll_back(const StepFailure& failure, index_t step) {
 
 void Recovery::save_more_states(const DriftError& drift, index_t step) {
     const index_t anchor_every = session_.trainer->policy().anchor_every;
+    const TrainingHistory history = session_.progress.history;
     reload(step, step);
+    session_.progress.history.take_rollbacks(history);
     session_.save_more_states(anchor_every);
     session_.request.warn(fmt::format(
         "step {}: {}; rolled back to step {}, {} from now on", step, drift.what(), session_.progress.step,

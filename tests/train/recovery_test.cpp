@@ -333,6 +333,34 @@ TEST_F(Recovery, LoweredLearningRateSurvivesResume) {
     EXPECT_EQ(run_training(rest).lr_scale, 1);
 }
 
+TEST_F(Recovery, LoweredLearningRateSurvivesStopAfterRollBack) {
+    HookedRun faulty = request("run", 12);
+    faulty.options.rollback_lr = 0.5;
+    faulty.hooks.before_step = once(7, [](Trainer& trainer) {
+        poison("level0/split/bias", kNaN)(trainer);
+        std::raise(SIGTERM);
+    });
+    const RunResult stopped = run_training(faulty);
+    EXPECT_EQ(stopped.ended, RunEnd::signal);
+    EXPECT_EQ(stopped.progress.step, 6);
+    EXPECT_EQ(stopped.lr_scale, 0.5);
+    HookedRun rest = request("run", 8);
+    rest.resume = true;
+    EXPECT_EQ(run_training(rest).lr_scale, 0.5);
+}
+
+TEST_F(Recovery, LoweredLearningRateSurvivesDrift) {
+    HookedRun faulty = request("run", 8);
+    faulty.options.fused_update = true;
+    faulty.options.rollback_lr = 0.5;
+    auto nan = once(1, poison("level0/split/bias", kNaN));
+    faulty.hooks.before_step = [&, repeated = 0](index_t t, Trainer& trainer) mutable {
+        nan(t, trainer);
+        if (t == 1 && ++repeated == 2) throw DriftError("drift");
+    };
+    EXPECT_EQ(run_training(faulty).lr_scale, 0.5);
+}
+
 // For each kind of end, with a clock of eight steps a minute.
 TEST_F(Recovery, StoppedRunsFollowTheSameDecay) {
     enum End { by_steps, by_epochs, by_minutes };
