@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -43,7 +44,7 @@ RunResult TrainingLoop::run() {
     session_.log->start(session_.progress);
     for (bool done = false; !done;) {
         try {
-            validate_interrupted_step();
+            finish_interrupted_step();
             std::optional<RunEnd> end;
             while (!(end = limit_reached())) step_and_log();
             result_.ended = *end;
@@ -73,11 +74,18 @@ RunResult TrainingLoop::run() {
     return result_;
 }
 
-void TrainingLoop::validate_interrupted_step() {
+void TrainingLoop::finish_interrupted_step() {
+    const TrainingOptions& options = session_.options;
     const index_t step = session_.progress.step;
     if (step == 0 || session_.completed.saved != step) return;
-    if (session_.root_decides<1>({evaluate_timer_.due(step)})[0])
-        evaluate([this] { return stop_requested(); });
+    std::error_code ignored;
+    const auto [evaluation_due, samples_due] =
+        session_.root_decides<2>({!options.eval_every.minutes && evaluate_timer_.due(step),
+                                  !options.sample_every.minutes && sample_timer_.due(step) &&
+                                      !std::filesystem::exists(session_.folder.samples(step), ignored)});
+    const auto stop = [this] { return stop_requested(); };
+    if (evaluation_due) evaluate(stop);
+    if (samples_due) draw_samples(stop);
 }
 
 void TrainingLoop::step_and_log() {

@@ -30,8 +30,8 @@ class TrainingLoop {
     std::optional<RunEnd> limit_reached();
     // Whether a signal, or the caller, asks to end the run: of one process, to end all.
     bool stop_requested();
-    // A signal may have ended the validation of the step at which the run continues.
-    void validate_interrupted_step();
+    // A signal may have ended the validation or the sampling of the step at which the run continues.
+    void finish_interrupted_step();
     void step_and_log();
     // stop: ends the evaluation or the sampling without a result.
     void evaluate(const std::function<bool()>& stop);

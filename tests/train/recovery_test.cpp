@@ -602,11 +602,13 @@ TEST_F(Recovery, StopsDuringValidationAndSampling) {
         HookedRun rest = small_batches(out);
         rest.resume = true;
         rest.options.eval_every = run.options.eval_every;
+        rest.options.sample_every = run.options.sample_every;
         EXPECT_TRUE(run_training(rest).valid_ema);
         const std::vector<std::string> evaluations = rows(out + "/eval.csv");
         EXPECT_EQ(
             std::ranges::count_if(evaluations, [](const auto& row) { return row.starts_with("3,valid,"); }),
             validates ? 2 : 0);  // made up for
+        EXPECT_EQ(std::filesystem::exists(folder / out / "samples/step-00000003.png"), !validates);
         const CheckpointEdit a(folder / out / "latest.h5"), b(folder / "good/latest.h5");
         for (const auto& [name, tensor] : a.tensors)
             EXPECT_EQ(tensor.values, b.tensors.at(name).values) << name;
