@@ -33,7 +33,8 @@ TrainingHistory history_from_json(const nlohmann::ordered_json& json);
 // Progress of a run, with its history.
 struct TrainingProgress : Progress {
     TrainingHistory history{};
-    // The run's clock before the last step: minutes of training, summed over all parts of the run.
+    // The run's clock, minutes of training summed over all parts of the run: before the last step; in a
+    // checkpoint, when it was written.
     double minutes = 0;
     StepTime time_of_last_step() const { return {step, history.lr_scale, minutes}; }
 };

@@ -55,7 +55,7 @@ RunResult TrainingLoop::run() {
             // Save the checkpoint again, with the lowered rate, for a run resumed from it.
             if (session_.completed.saved == session_.progress.step) {
                 wait_for_samples();
-                session_.save();
+                session_.save(minutes());
             }
         } catch (const DriftError& drift) {
             recovery_.save_more_states(drift, step_);
@@ -239,7 +239,7 @@ bool TrainingLoop::save() {
     const bool is_best = is_best_so_far();
     const std::optional<index_t> before = session_.best_to_link;
     if (is_best) session_.best_to_link = session_.progress.step;
-    const bool saved = session_.save();
+    const bool saved = session_.save(minutes());
     if (is_best && saved) session_.completed.best_bits_per_dim = session_.completed.valid_ema->value;
     if (is_best && !saved) session_.best_to_link = before;
     return saved;

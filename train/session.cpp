@@ -202,7 +202,7 @@ bool Session::open_files() {
     // Weights of another run are saved before config.toml: with it, but without a checkpoint, a killed run
     // would start again from random weights.
     const bool from_elsewhere = !is_fresh() && !(resumed_ && folder.owns(resumed_->from));
-    bool saved = from_elsewhere && retry([&] { write_checkpoint(); });
+    bool saved = from_elsewhere && retry([&] { write_checkpoint(progress.minutes); });
     folder.write_config(to_toml(configured_));
     if (resumed_) {
         checkpoints.take_over(*resumed_);
@@ -237,18 +237,20 @@ void Session::restore_done(bool saved) {
     completed.evaluated = completed.valid_ema && completed.valid_raw ? progress.step : -1;
 }
 
-bool Session::save() {
+bool Session::save(double minutes) {
     bool saved = true;
     if (processes.is_root()) {
         const ScopedTimeout timeout("writing a checkpoint");
-        saved = retry([&] { write_checkpoint(); });
+        saved = retry([&] { write_checkpoint(minutes); });
     }
     saved = root_decides<1>({saved})[0];
     if (saved) completed.saved = progress.step;
     return saved;
 }
 
-void Session::write_checkpoint() {
+void Session::write_checkpoint(double minutes) {
+    TrainingProgress saved = progress;
+    saved.minutes = minutes;
     TrainingOptions recorded = options;
     recorded.data = configured_.data;
     recorded.out = configured_.out;
@@ -258,7 +260,7 @@ void Session::write_checkpoint() {
     config["data_set"] = data_;
     config["processes_per_host"] = processes.group().local_size;
     checkpoints.write(
-        {std::move(config), progress, trainer->glow().parameters(), trainer->weights(), backend->exec()},
+        {std::move(config), saved, trainer->glow().parameters(), trainer->weights(), backend->exec()},
         to_toml(configured_), [this] { sync_logs(); });
     link_best();  // before the checkpoint that it points to now is removed
     folder.prune(options.keep, completed.saved >= 0 ? completed.saved : beginning_.step, progress.step,

@@ -34,9 +34,9 @@ class Session {
 
     // Restores the weights, averages, moments and progress at the start of this session.
     void restart();
-    // Writes a checkpoint of progress.step and links latest.h5 to it. Returns false if it cannot be written
-    // now.
-    bool save();
+    // Writes a checkpoint of progress.step and links latest.h5 to it. minutes: the run's clock now. Returns
+    // false if it cannot be written now.
+    bool save(double minutes);
     // Links best.h5 to the checkpoint of best_to_link. save() does too, before it removes older checkpoints;
     // if the link fails, the next save() tries again.
     void link_best();
@@ -92,7 +92,7 @@ class Session {
     // Makes the run's files. Returns whether there is a checkpoint of progress.step.
     bool open_files();
     void load_weights();
-    void write_checkpoint();
+    void write_checkpoint(double minutes);
     void sync_logs();
     bool is_fresh() const { return !resuming_ && request.init_from.empty(); }
 

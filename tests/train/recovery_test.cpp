@@ -407,6 +407,23 @@ TEST_F(Recovery, StoppedRunsFollowTheSameDecay) {
     }
 }
 
+// The clock of a checkpoint includes the last step and the evaluation after it.
+TEST_F(Recovery, FinishedTimedRunTakesNoStepWhenResumed) {
+    HookedRun timed = request("run", 0);
+    timed.options.lr_schedule = LrSchedule::cosine;
+    timed.options.max_minutes = 0.5;
+    timed.resume = true;
+    const auto minutes = std::make_shared<double>(0);
+    timed.hooks.minutes = [=] { return *minutes; };
+    timed.metrics = [=](const std::string&, const std::string&) { *minutes += 0.125; };  // after each step
+    for (int part = 0; part < 2; ++part) {
+        *minutes = 0;
+        const RunResult result = run_training(timed);
+        EXPECT_EQ(result.progress.step, 4) << part;
+        EXPECT_EQ(result.ended, RunEnd::max_minutes) << part;
+    }
+}
+
 TEST_F(Recovery, WarnsWhereADecayEndsBeforeAPart) {
     HookedRun decaying = request("run", 4);
     decaying.options.lr_schedule = LrSchedule::cosine;
