@@ -100,7 +100,9 @@ void train(CommandLine& command, const TrainingRequest& request) {
                     to_string(result.ended), result.progress.step, format_bytes(result.planned_bytes),
                     format_bytes(result.peak_bytes), format_bytes(result.process_growth_bytes));
     if (result.valid_ema)
-        text += fmt::format("validation {}\n", validation_text(*result.valid_ema, *result.valid_raw));
+        text += fmt::format(
+            "validation {}{}\n", validation_text(*result.valid_ema, *result.valid_raw),
+            result.valid_step == result.progress.step ? "" : fmt::format(" at step {}", result.valid_step));
     if (unfinished)
         command.info("the run is not finished (exit status {}): --resume auto continues it",
                      request.requeue_exit);

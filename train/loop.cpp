@@ -67,6 +67,7 @@ RunResult TrainingLoop::run() {
     result_.rollbacks = recovery_.rollbacks();
     result_.valid_ema = session_.completed.valid_ema;
     result_.valid_raw = session_.completed.valid_raw;
+    result_.valid_step = session_.completed.evaluated;
     result_.planned_bytes = total(session_.plan.bytes);
     result_.peak_bytes = total(session_.memory->peak());
     result_.process_growth_bytes = session_.memory_growth();

@@ -21,6 +21,7 @@ nlohmann::ordered_json to_json(const RunResult& result) {
     json["valid_stderr_ema"] = error(*result.valid_ema);
     json["valid_stderr_raw"] = error(*result.valid_raw);
     json["valid_images"] = result.valid_ema->count;
+    json["valid_step"] = result.valid_step;
     return json;
 }
 

@@ -69,7 +69,8 @@ struct RunResult {
     Progress progress;
     RunEnd ended = RunEnd::signal;
     double bits_per_dim = std::numeric_limits<double>::quiet_NaN();  // of the last step, if any ran
-    std::optional<Mean> valid_ema, valid_raw;                        // at the end, if the data set has /valid
+    std::optional<Mean> valid_ema, valid_raw;  // the last ones, if the data set has /valid
+    index_t valid_step = -1;                   // their step: before the last one if a signal ended the run
     std::size_t planned_bytes = 0, peak_bytes = 0, process_growth_bytes = 0;
     std::string checkpoint;
     index_t rollbacks = 0;

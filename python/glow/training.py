@@ -103,7 +103,7 @@ class Training(Iterator[dict[str, Any]]):
     @property
     def result(self) -> dict[str, Any] | None:
         """None during the run, then a dict of `ended` ("max-steps", "epochs", "max-minutes" or "signal"), `step`, `bpd`,
-        `checkpoint` and, with a validation set, `valid_bpd_ema` and `valid_bpd_raw`.
+        `checkpoint` and, with a validation set, `valid_bpd_ema` and `valid_bpd_raw` at `valid_step`.
 
         Unread rows remain available. If the run failed, raises its error unless the iterator or stop() already did.
         """

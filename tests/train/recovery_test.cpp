@@ -632,6 +632,20 @@ TEST_F(Recovery, StopsDuringValidationAndSampling) {
     }
 }
 
+TEST_F(Recovery, ResultNamesTheStepOfItsValidation) {
+    HookedRun run = request("run", 6);
+    run.hooks.before_step = [](index_t t, Trainer&) {
+        if (t == 4) std::raise(SIGTERM);
+    };
+    const RunResult stopped = run_training(run);
+    EXPECT_EQ(stopped.progress.step, 4);
+    ASSERT_TRUE(stopped.valid_ema);
+    EXPECT_EQ(to_json(stopped)["valid_step"], 3);
+    run.resume = true;
+    run.hooks.before_step = nullptr;
+    EXPECT_EQ(run_training(run).valid_step, 6);
+}
+
 // --verbose: what cuDNN says about each engine that --tune tries, or why there is no cuDNN.
 TEST_F(Recovery, VerboseRunReportsEngines) {
     if (!cuda_problem().empty()) GTEST_SKIP() << cuda_problem();
