@@ -116,7 +116,7 @@ PYTHON
 ) || fail 2 "--out $out: what the run begins with could not be recorded (see above)"
 [ -z "$problem" ] || fail 2 "--out $out: $problem; choose another folder, or remove it"
 
-# Do not resume a finished run: it would train one more step.
+# Do not resume a finished run: it might train one more step.
 if [ -e "$out/speedrun.done" ]; then
     cmp -s "$out/speedrun.done" <(tail -n 1 "$out/metrics.csv") || fail 2 "--out $out: the run was trained on since; choose another folder"
     echo "speedrun: $out is trained; it is evaluated again" >&2
