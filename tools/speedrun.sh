@@ -121,8 +121,14 @@ if [ -e "$out/speedrun.done" ]; then
     cmp -s "$out/speedrun.done" <(tail -n 1 "$out/metrics.csv") || fail 2 "--out $out: the run was trained on since; choose another folder"
     echo "speedrun: $out is trained; it is evaluated again" >&2
 else
-    run glow_train --preset "$preset" --data "$data" --out "$out" --seed "$seed" --resume auto ${options[@]+"${options[@]}"} \
-        2> >(tee -a "$out/speedrun.log" >&2) >&2
+    status=0
+    exec {log}> >(tee -a "$out/speedrun.log" >&2)
+    tee=$!
+    "$bin/glow_train" --preset "$preset" --data "$data" --out "$out" --seed "$seed" --resume auto ${options[@]+"${options[@]}"} \
+        2>&$log {log}>&- >&2 || status=$?
+    exec {log}>&-
+    wait $tee || true  # until it has written everything
+    [ $status = 0 ] || fail $status "glow_train failed (exit status $status)"
     # Complete or not at all: an incomplete one would mean a run that was trained on.
     tail -n 1 "$out/metrics.csv" >"$out/speedrun.done.part" && mv "$out/speedrun.done.part" "$out/speedrun.done" ||
         fail 1 "cannot write $out/speedrun.done"
