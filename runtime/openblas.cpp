@@ -139,6 +139,8 @@ BlasThreads& blas_threads() {
     static_cast<void>(failed);  // no memory: a child may wait forever
     return threads;
 }
+// When the program starts: a fork during the first use would be too early for the handlers.
+[[maybe_unused]] const BlasThreads& g_blas_threads = blas_threads();
 #endif
 
 }  // namespace

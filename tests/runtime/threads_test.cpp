@@ -24,6 +24,7 @@
 
 #include "runtime/context.h"
 #include "runtime/memory_limit.h"
+#include "runtime/openblas.h"
 #include "tests/support.h"
 #include "tests/tools/process.h"
 
@@ -121,6 +122,29 @@ TEST(Threads, ForkedProcessHasOneThread) {
     waitpid(child, &status, 0);
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
     EXPECT_NO_THROW(static_cast<void>(backend.select_device()));
+}
+
+// A fork while another thread uses LAPACK, whose number of threads is set meanwhile.
+TEST(Threads, ForkedProcessCanUseLapack) {
+    std::atomic<bool> done = false;
+    std::thread other([&] {
+        while (!done) const ScopedBlasThreads scope;
+    });
+    int failures = 0;
+    for (int i = 0; i < 50 && failures == 0; ++i) {
+        const pid_t child = fork();
+        if (child == 0) {
+            alarm(60);  // ends it if it hangs
+            { const ScopedBlasThreads scope; }
+            _exit(0);
+        }
+        int status = 0;
+        waitpid(child, &status, 0);
+        failures += status != 0;
+    }
+    done = true;
+    other.join();
+    EXPECT_EQ(failures, 0);
 }
 
 // ---- Environment variables that OpenMP reads at program start ------------------------------------------
