@@ -45,7 +45,8 @@ class BoundAverager {
         for (std::size_t i = 0; i < bits_.size(); ++i) {
             terms_[i].add(log_density(i));
             if (!completes_bound) continue;
-            bits_[i] += config_.bits_per_dim(terms_[i].value()) / static_cast<double>(request_.dequant_samples);
+            bits_[i] +=
+                config_.bits_per_dim(terms_[i].value()) / static_cast<double>(request_.dequant_samples);
             terms_[i] = {};
         }
     }

@@ -66,6 +66,36 @@ struct FileDescriptor {
     const int number;
 };
 
+// Starts the program on a file, with `answers` as its descriptor kAnswer. Returns 0 or an error number. Uses
+// posix_spawn, not fork: this process may have threads, GPU memory and MPI.
+int start_probe(std::string name, std::string file, int answers, pid_t& child) {
+    std::string answer = std::to_string(kAnswer);
+    char* const arguments[] = {name.data(), file.data(), answer.data(), nullptr};
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);  // text of a crash
+    posix_spawn_file_actions_adddup2(&actions, answers, kAnswer);
+#ifdef __GLIBC_PREREQ
+#if __GLIBC_PREREQ(2, 34)
+    // Files that HDF5 has locked for other threads of a program, such as those of h5py, would stay locked until
+    // the probe ends.
+    posix_spawn_file_actions_addclosefrom_np(&actions, kAnswer + 1);
+#endif
+#endif
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    sigset_t signals;
+    sigemptyset(&signals);
+    posix_spawnattr_setsigmask(&attributes, &signals);
+    sigfillset(&signals);
+    posix_spawnattr_setsigdefault(&attributes, &signals);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    const int failed = posix_spawn(&child, name.c_str(), &actions, &attributes, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    return failed;
+}
+
 }  // namespace
 
 void hdf5::require_probe() {
@@ -82,40 +112,16 @@ std::filesystem::path hdf5::probe_program() {
     return {};
 }
 
-// posix_spawn, not fork: this process may have threads, GPU memory and MPI.
 std::string hdf5::probe(const std::filesystem::path& program, const std::filesystem::path& file) {
-    std::string name = program.string(), argument = file.string(), answer = std::to_string(kAnswer);
-    char* const arguments[] = {name.data(), argument.data(), answer.data(), nullptr};
     int ends[2] = {-1, -1};
-    int failed = pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno;
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);  // text of a crash
-    posix_spawn_file_actions_adddup2(&actions, ends[1], kAnswer);
-#ifdef __GLIBC_PREREQ
-#if __GLIBC_PREREQ(2, 34)
-    // Files that HDF5 has locked for other threads of a program, such as those of h5py, would stay locked until
-    // the probe ends.
-    posix_spawn_file_actions_addclosefrom_np(&actions, kAnswer + 1);
-#endif
-#endif
-    posix_spawnattr_t attributes;
-    posix_spawnattr_init(&attributes);
-    sigset_t signals;
-    sigemptyset(&signals);
-    posix_spawnattr_setsigmask(&attributes, &signals);
-    sigfillset(&signals);
-    posix_spawnattr_setsigdefault(&attributes, &signals);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     pid_t child = 0;
-    if (failed == 0) failed = posix_spawn(&child, name.c_str(), &actions, &attributes, arguments, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
+    int failed = pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno;
+    if (failed == 0) failed = start_probe(program.string(), file.string(), ends[1], child);
     if (ends[1] >= 0) close(ends[1]);
     const FileDescriptor answers(ends[0]);
     if (failed != 0) {
         if (!probe_required) return "";
-        throw Error(fmt::format("cannot check {}: {} cannot be started: {}", argument, name,
+        throw Error(fmt::format("cannot check {}: {} cannot be started: {}", file.string(), program.string(),
                                 std::generic_category().message(failed)));
     }
 
