@@ -9,6 +9,12 @@
 
 namespace glow {
 
+// From the start of the program, blocks of 1 MiB and more have pages of their own, and threads share one heap. By
+// default glibc takes large blocks from its heap after a while, and from the 64 MiB of addresses that it reserves
+// for another thread's heap: both may serve a test without new addresses.
+inline const bool g_blocks_have_pages =
+    mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1 && mallopt(M_ARENA_MAX, 1) == 1;
+
 // While it exists, this process can allocate `bytes` more, as with ulimit -v. Not for AddressSanitizer, which
 // needs all addresses itself.
 class LittleMemory {

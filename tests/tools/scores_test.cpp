@@ -132,7 +132,7 @@ TEST_F(EvalScores, EntropyIsShownForEightBits) {
     info.C = 3;
     info.entropy_bpd = 5.25;
     DatasetWriter writer(folder / "known.h5", info);
-    writer.append("test", set.N, set.images.data(), nullptr);
+    for (const char* const split : {"train", "test"}) writer.append(split, set.N, set.images.data(), nullptr);
     writer.commit();
     for (const char* const run : {"run", "few"}) {
         const Words from = {"--checkpoint", run, "--data", "known.h5"};
@@ -155,7 +155,7 @@ TEST_F(EvalScores, CorrectsByTheSizeOfWhatTheModelSees) {
     std::vector<std::uint8_t> coarse = set.images;
     for (std::uint8_t& pixel : coarse) pixel = static_cast<std::uint8_t>(pixel & 0xe0);
     DatasetWriter writer(folder / "coarse.h5", info);
-    writer.append("test", set.N, coarse.data(), nullptr);
+    for (const char* const split : {"train", "test"}) writer.append(split, set.N, coarse.data(), nullptr);
     writer.commit();
     const Outcome outcome =
         eval({"--checkpoint", "few", "--data", "d.h5", "--against", "coarse.h5", "--json", "--per-image",
