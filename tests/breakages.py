@@ -36,6 +36,7 @@ ABOVE = {
     "data": ("data", "train"),
     "inference": ("inference", "tools"),
     "train": ("train", "inference", "tools"),
+    "library": ("inference",),
     "tools": ("data", "tools"),
 }
 

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = "(?:tools|tests|docs|examples|cmake|kernels|runtime|layers|data|inference|train|include)"
+FOLDERS = "(?:tools|tests|docs|examples|cmake|kernels|runtime|layers|data|inference|train|library|include)"
 # Options of other programs that pages name in running text.
 FOREIGN = {"--signal", "--mem", "--n_train"}  # Slurm's, openai/glow's
 

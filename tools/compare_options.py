@@ -282,7 +282,7 @@ class Comparison:
         return records, failures + (not written)
 
     def write(self, records):
-        """Writes the tables. Returns False, with a message, if they cannot be written now: the runs go on, and each has its own record."""
+        """Writes the tables. If that fails, prints a message and returns False: the runs continue."""
         ordered = [records[task] for task in ((v, s) for v in self.variants for s in self.seeds) if task in records]
         try:
             write_text(self.out / "results.csv", csv_text(ordered))

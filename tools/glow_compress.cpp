@@ -30,7 +30,7 @@ struct Options {
     bool skip = false;
 };
 
-// Names the file behind latest.h5, which a run that goes on moves to another checkpoint.
+// Names the file behind latest.h5, which a run that continues moves to another checkpoint.
 void warn_of_lifetime(const CommandLine& command, const std::string& output,
                       const std::filesystem::path& checkpoint, const LoadedModel& model) {
     if (model.info().model.dequant_depth > 0)

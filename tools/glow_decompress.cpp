@@ -54,8 +54,8 @@ class PictureFolder {
         const fs::path path = folder_ / name;
         if (const auto id = file_id(path); id && written_.contains(*id))
             throw InputError(fmt::format(
-                "{}: its file system has no other name for {}, which would be lost: choose a folder on "
-                "one that distinguishes upper and lower case",
+                "{}: this file system does not distinguish it from {}, which would be overwritten: choose a "
+                "folder on a file system that distinguishes upper and lower case",
                 path.string(), written_.at(*id)));
         std::error_code failed;
         fs::create_directories(path.parent_path(), failed);

@@ -150,7 +150,7 @@ finish() {
     # Packed outside of the folder, which must not change meanwhile.
     if ! { packed=$(mktemp) && tar czf "$packed" -C "$out" . && mv "$packed" "$archive" && chmod 644 "$archive"; }; then
         echo "gpu_check: $archive cannot be written" >&2
-        rm -f "$archive"
+        rm -f "$archive" ${packed:+"$packed"}
         [ $status != 0 ] || status=1
     fi
     # Print at most 10,000 characters.

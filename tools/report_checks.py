@@ -32,7 +32,7 @@ class Check:
 
 
 def finite(run):
-    limit = "no logged loss, bits/dim or gradient norm is NaN or infinite, nor the bits/dim of an evaluation"
+    limit = "every logged loss, bits/dim and gradient norm is finite, and so are the bits/dim of every evaluation"
 
     def bad_in(name):  # a column that is there; one that is missing is NaN throughout
         values = run.metrics[name]
@@ -41,12 +41,12 @@ def finite(run):
     bad = bad_in("bpd") | bad_in("loss") | bad_in("grad_norm")
     steps = run.metrics["step"][bad]
     evaluated = [row["step"] for row in run.evaluations if not math.isfinite(row["bpd"])]
-    if not len(steps) and evaluated:
-        state = BROKEN if evaluated[-1] == run.evaluations[-1]["step"] else LOOK
-        return Check("finite", state, f"all {run.rows} rows, but not the evaluation at step {evaluated[0]:.0f}", limit)
-    if not len(steps):
+    if not len(steps) and not evaluated:
         return Check("finite", OK, f"all {run.rows} rows", limit)
-    state = BROKEN if bad[-1] else LOOK
+    last_evaluation = bool(evaluated) and evaluated[-1] == run.evaluations[-1]["step"]
+    state = BROKEN if bad[-1] or last_evaluation else LOOK
+    if not len(steps):
+        return Check("finite", state, f"all {run.rows} rows, but not the evaluation at step {evaluated[0]:.0f}", limit)
     return Check("finite", state, f"{len(steps)} of {run.rows} rows are not, first at step {steps[0]:.0f}", limit)
 
 

@@ -131,7 +131,7 @@ else
     [ $status = 0 ] || fail $status "glow_train failed (exit status $status)"
     # Complete or not at all: an incomplete one would mean a run that was trained on.
     tail -n 1 "$out/metrics.csv" >"$out/speedrun.done.part" && mv "$out/speedrun.done.part" "$out/speedrun.done" ||
-        fail 1 "cannot write $out/speedrun.done"
+        { rm -f "$out/speedrun.done.part"; fail 1 "cannot write $out/speedrun.done"; }
 fi
 run glow_eval --checkpoint "$out" --data "$data" --json >"$out/speedrun-eval.json"
 if [ "$samples" -gt 0 ]; then

@@ -218,7 +218,7 @@ void check_noise(const CLI::App& app, const TrainingRequest& request) {
                         o.model.dequant_width, to_string(o.dequant)));
 }
 
-// Rejects a --warmup-epochs without effect, for example beside a preset's --warmup-steps.
+// Rejects a --warmup-epochs without effect, for example with a preset's --warmup-steps.
 void check_warmup(const CLI::App& app, const TrainingRequest& request) {
     const TrainingOptions& o = request.options;
     const auto is_given = [&app](const char* option) { return app.get_option(option)->count() > 0; };

@@ -248,11 +248,11 @@ class ModelTrainer {
   public:
     /// Allocates all memory needed for training. Throws InvalidArgument if the machine does not have it.
     explicit ModelTrainer(const TrainOptions& options);
-    /// Continues from a checkpoint, with its model: `options.shape` is not used. From one of save() with the
-    /// same options, the next steps are those of the trainer that saved it, bit for bit. From one of
-    /// glow_train, optimizer state, averages and number of steps are kept, but schedule and settings are those
-    /// of `options`. From weights alone, all of these begin anew. Throws as the other constructor, and
-    /// InvalidArgument for a file that is damaged or no checkpoint.
+    /// Continues from a checkpoint, with its model; `options.shape` is ignored. If save() wrote the checkpoint and
+    /// the options are the same, the next steps equal those of the trainer that saved it, bit for bit. If
+    /// glow_train wrote it, optimizer state, averages and number of steps are kept, but schedule and settings are
+    /// those of `options`. If it holds weights only, all of these start anew. Throws like the other constructor,
+    /// and InvalidArgument if the file is damaged or is not a checkpoint.
     /// @param checkpoint as in TrainedModel
     /// @param options how to train
     explicit ModelTrainer(const std::string& checkpoint, const TrainOptions& options);
@@ -275,7 +275,7 @@ class ModelTrainer {
     double step(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {});
     /// Shape of the model.
     ModelShape shape() const;
-    /// Number of steps since initialize(), with those that a checkpoint had.
+    /// Number of steps since initialize(), including those before the checkpoint.
     std::int64_t steps() const;
     /// More about the last step of this object that did not throw; zeros before the first.
     StepInfo last_step() const;

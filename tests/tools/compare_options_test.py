@@ -39,6 +39,8 @@ if lr == os.environ.get("WAIT") and not os.path.exists(out + "/begun"):
     open(out + "/begun", "w").close()
     time.sleep(60)
 if lr == os.environ.get("OBSTACLE") and seed == "0":
+    while not os.path.exists(out + "/../../results.csv"):  # written while this run starts
+        time.sleep(0.01)
     os.remove(out + "/../../results.csv")
     os.mkdir(out + "/../../results.csv")
 bits = 4 + 100 * float(lr) + 0.1 * int(seed) + 0.001 * ((int(seed) * 7 + len(lr)) % 3)
@@ -194,7 +196,7 @@ class Compare(unittest.TestCase):
         done = self.compare(*words, status=1, environment={"OBSTACLE": "0.002"})
         lines = done.stderr.splitlines()
         self.assertIn("results.csv and results.md cannot be written: Is a directory", lines[2])
-        self.assertEqual(len(self.calls()), 4)  # the other runs go on
+        self.assertEqual(len(self.calls()), 4)  # the other runs continue
         self.assertRegex(done.stdout, r"\| high \|.* \+- ")
         (self.folder / "out/results.csv").rmdir()
         self.compare(*words)

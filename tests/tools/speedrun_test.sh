@@ -106,7 +106,7 @@ speedrun 2 "the default folder with other options" "${long[@]}" --lr 1e-5
 read -ra advice < <(grep -oE -- '--lr-schedule constant --lr [0-9e-]+' "$root/tools/quickstart.sh" || echo none)
 step=$(tail -n 1 "$run/metrics.csv" | cut -d, -f1)
 [ "${advice[0]}" != none ] || { advice=(); bad "the quickstart names no rate to train on with"; }
-"$bin/glow_train" --out "$run" --resume auto --device cpu --max-steps $((step + 5)) ${advice[@]+"${advice[@]}"} --log-every 1 >"$work/log" 2>&1 || bad "train longer"
+"$bin/glow_train" --out "$run" --resume auto --device cpu --max-minutes 0 --max-steps $((step + 5)) ${advice[@]+"${advice[@]}"} --log-every 1 >"$work/log" 2>&1 || bad "train longer"
 python3 - "$run" "$step" <<'PYTHON' || bad "the quickstart's options train with a learning rate of 0"
 import csv, sys
 
