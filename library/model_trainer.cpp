@@ -18,6 +18,7 @@ TrainingOptions training_options(const TrainOptions& given, const ModelConfig& m
     if (given.batch < 1 || given.batch > 1 << 20) throw InputError("batch: expected 1 .. 2^20 images");
     TrainingOptions options;
     options.model = model;
+    if (model.dequant_depth > 0) options.dequant = Dequantization::variational;  // of a checkpoint
     options.batch = given.batch;
     options.init_batch = given.batch;
     options.lr = given.learning_rate;
@@ -147,9 +148,13 @@ ModelTrainer::ModelTrainer(const std::string& checkpoint, const TrainOptions& op
     const cuda::DeviceScope callers;
     state_ = with_public_errors([&] {
         const ModelFile file(checkpoint);
-        const CheckpointInfo info = read_checkpoint_info(file.checkpoint());
+        CheckpointInfo info = read_checkpoint_info(file.checkpoint());
         auto state = std::make_unique<State>(options, info.model);
-        state->load(file.checkpoint(), info.progress);
+        // A running training may move latest.h5 to another checkpoint between two reads.
+        for (index_t step = -1; step != info.progress.step; info = read_checkpoint_info(file.checkpoint())) {
+            step = info.progress.step;
+            state->load(file.checkpoint(), info.progress);
+        }
         return state;
     });
 }

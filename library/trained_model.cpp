@@ -9,7 +9,7 @@
 namespace glow {
 namespace {
 
-// The same, with the number of the first image.
+// checked_array(), with the number of the first image.
 PixelArray numbered_array(const ModelConfig& model, ArrayView<std::uint8_t> images,
                           ArrayView<std::int32_t> labels, const NoiseOptions& noise) {
     // An item of noise has 40 bits for the image; the others are the draw.

@@ -137,7 +137,8 @@ void Recovery::reload(index_t newest, index_t step) {
     s.restore_done(target.found && linked);
 }
 
-// Returns false, with a warning, if the file is damaged.
+// Returns false, with a warning, if the file is damaged. Throws Error if it cannot be read now: it must not count
+// as damaged, because checkpoints after the one that is loaded are removed.
 bool Recovery::load(const RunFolder::Saved& saved, TrainingProgress& progress) {
     Trainer& trainer = *session_.trainer;
     try {
@@ -147,7 +148,10 @@ bool Recovery::load(const RunFolder::Saved& saved, TrainingProgress& progress) {
         trainer.check_usable();
         progress = training_progress(info);
         return true;
-    } catch (const Error& error) {
+    } catch (const InputError& error) {
+        session_.request.warn(error.what());
+        return false;
+    } catch (const StepFailure& error) {  // weights with which no step is possible
         session_.request.warn(error.what());
         return false;
     }

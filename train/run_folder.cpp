@@ -299,8 +299,9 @@ LinkKind RunFolder::link(const fs::path& link, index_t step) const {
 std::vector<RunFolder::Saved> RunFolder::saved() const {
     std::error_code failed, ignored;
     std::vector<Saved> found;
-    fs::directory_iterator entry(checkpoints(), ignored);
-    for (; entry != fs::directory_iterator(); entry.increment(failed))
+    fs::directory_iterator entry(checkpoints(), failed);
+    if (failed == std::errc::no_such_file_or_directory) return found;  // a new run
+    for (; !failed && entry != fs::directory_iterator(); entry.increment(failed))
         if (const auto step = step_of_name(entry->path().filename().string());
             step && !entry->is_symlink(ignored))
             found.push_back({*step, entry->path()});

@@ -31,12 +31,13 @@ OpenAttribute open_attribute(hid_t file, const std::filesystem::path& shown, con
     return {std::move(attribute), std::move(type)};
 }
 
-// Replaces an attribute by a single value. Returns whether HDF5 reports success.
-bool set_attribute(const Handle& owner, const std::string& name, hid_t type, const void* value) {
+// Replaces an attribute by a single value. Returns why HDF5 failed, or an empty text.
+std::string set_attribute(const Handle& owner, const std::string& name, hid_t type, const void* value) {
     if (H5Aexists(owner, name.c_str()) > 0) H5Adelete(owner, name.c_str());
     const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
     Handle attribute(H5Acreate2(owner, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-    return !attribute.bad() && H5Awrite(attribute, type, value) >= 0 && attribute.close();
+    if (attribute.bad() || H5Awrite(attribute, type, value) < 0 || !attribute.close()) return reason();
+    return "";
 }
 
 }  // namespace
@@ -121,20 +122,22 @@ void Hdf5File::set_string(const std::string& object, const std::string& name, co
     H5Tset_size(type, H5T_VARIABLE);
     H5Tset_cset(type, H5T_CSET_UTF8);
     const char* text = value.c_str();
-    require_written(set_attribute(open_object(id_, shown_, object), name, type, &text),
-                    fmt::format("attribute {} of {}", name, object));
+    const std::string problem = set_attribute(open_object(id_, shown_, object), name, type, &text);
+    require_written(problem.empty(), fmt::format("attribute {} of {}", name, object), problem);
 }
 
 void Hdf5File::set_integer(const std::string& object, const std::string& name, std::int64_t value) {
     const Lock lock(library());
-    require_written(set_attribute(open_object(id_, shown_, object), name, H5T_NATIVE_INT64, &value),
-                    fmt::format("attribute {} of {}", name, object));
+    const std::string problem =
+        set_attribute(open_object(id_, shown_, object), name, H5T_NATIVE_INT64, &value);
+    require_written(problem.empty(), fmt::format("attribute {} of {}", name, object), problem);
 }
 
 void Hdf5File::set_number(const std::string& object, const std::string& name, double value) {
     const Lock lock(library());
-    require_written(set_attribute(open_object(id_, shown_, object), name, H5T_NATIVE_DOUBLE, &value),
-                    fmt::format("attribute {} of {}", name, object));
+    const std::string problem =
+        set_attribute(open_object(id_, shown_, object), name, H5T_NATIVE_DOUBLE, &value);
+    require_written(problem.empty(), fmt::format("attribute {} of {}", name, object), problem);
 }
 
 }  // namespace glow

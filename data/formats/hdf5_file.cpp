@@ -131,11 +131,11 @@ Hdf5File Hdf5File::open_unchecked(const std::filesystem::path& file, const std::
 }
 
 Hdf5File Hdf5File::create(const std::filesystem::path& path, const std::filesystem::path& shown) {
+    Hdf5File file(-1, shown.empty() ? path : shown, -1);  // before the lock, which its destructor takes too
+    file.write_error_ = std::make_unique<int>(0);
     const Lock lock(library());
     silence();
     const Handle access = file_access();
-    Hdf5File file(-1, shown.empty() ? path : shown, -1);
-    file.write_error_ = std::make_unique<int>(0);
     use_writer(access, file.write_error_.get());
     file.id_ = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
     if (file.id_ < 0) throw Error(fmt::format("cannot create {}: {}", file.shown_.string(), reason()));
@@ -152,11 +152,13 @@ void Hdf5File::close() {
     if (!closed) throw Error(fmt::format("cannot write {}: {}", shown_.string(), reason()));
 }
 
-void Hdf5File::require_written(bool done, const std::string& object) const {
+void Hdf5File::require_written(bool done, const std::string& object, const std::string& problem) const {
     if (write_error_ && *write_error_ != 0)
         throw Error(
             fmt::format("cannot write {} to {}: {}", object, shown_.string(), std::strerror(*write_error_)));
-    if (!done) throw Error(fmt::format("cannot write {} to {}: {}", object, shown_.string(), reason()));
+    if (!done)
+        throw Error(fmt::format("cannot write {} to {}: {}", object, shown_.string(),
+                                problem.empty() ? reason() : problem));
 }
 
 bool Hdf5File::exists(const std::string& name) const {

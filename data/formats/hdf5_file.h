@@ -113,8 +113,9 @@ class Hdf5File {
 
   private:
     Hdf5File(std::int64_t id, std::filesystem::path shown, index_t bytes);
-    // Call after writing an object, with whether HDF5 reported success. Throws Error if it is not in the file.
-    void require_written(bool done, const std::string& object) const;
+    // Call after writing an object, with whether HDF5 reported success, and why not if another call followed.
+    // Throws Error if the object is not in the file.
+    void require_written(bool done, const std::string& object, const std::string& problem = "") const;
     // shown: the file's name in messages.
     static Hdf5File open_unchecked(const std::filesystem::path& file, const std::filesystem::path& shown);
     static void refuse_if_hdf5_crashes(const std::filesystem::path& file, const std::filesystem::path& shown);

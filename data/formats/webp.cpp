@@ -55,7 +55,10 @@ Image decode_webp(std::span<const std::uint8_t> bytes, const std::string& shown,
     decoder.output.is_external_memory = 1;
     decoder.output.u.RGBA = {image.pixels.data(), static_cast<int>(image.W * image.C), image.pixels.size()};
     const VP8StatusCode status = WebPDecode(bytes.data(), bytes.size(), &decoder);
-    if (status == VP8_STATUS_OUT_OF_MEMORY) throw std::bad_alloc();  // no damaged file
+    // A file is not damaged because of too little memory. But some versions of libwebp also report that for
+    // damaged files, so see whether there is what the picture takes.
+    if (status == VP8_STATUS_OUT_OF_MEMORY)
+        ::operator delete(::operator new(static_cast<std::size_t>(4 * image.H * image.W)));  // bad_alloc
     if (status != VP8_STATUS_OK) fail("it is damaged or truncated");
     return upright(std::move(image), orientation_of(bytes));
 }

@@ -18,6 +18,7 @@
 #include "inference/model_file.h"
 #include "tests/data/files.h"
 #include "tests/train/checkpoint_edit.h"
+#include "tests/train/training.h"
 #include "train/options.h"
 
 namespace glow {
@@ -292,6 +293,25 @@ TEST_F(Library, TrainingContinuesFromCheckpoint) {
     EXPECT_THROW(ModelTrainer((folder / "none.h5").string(), decaying), InvalidArgument);
     std::filesystem::resize_file(saved, 1000);
     EXPECT_THROW(ModelTrainer(saved, decaying), InvalidArgument);
+}
+
+TEST_F(Library, TrainingContinuesWithVariationalNoise) {
+    TrainingOptions variational = small_options();
+    variational.model.dequant_depth = 1;
+    variational.model.dequant_width = 8;
+    variational.dequant = Dequantization::variational;
+    variational.init_batch = variational.batch;
+    Training training(variational);
+    Images init(variational.batch, variational.model, 1);
+    training.trainer.initialize(init.batch());
+    const std::string saved = (folder / "v.h5").string();
+    save_checkpoint(saved, to_json(variational), {}, nullptr, training.trainer.glow().parameters(),
+                    training.backend.exec(), training.trainer.weights());
+    TrainOptions given = options(1);
+    given.batch = variational.batch;
+    ModelTrainer trainer(saved, given);
+    EXPECT_TRUE(std::isfinite(trainer.step(init.pixels)));
+    EXPECT_EQ(trainer.steps(), 1);
 }
 
 TEST_F(Library, TakesViewsAndLabels) {

@@ -1,6 +1,8 @@
 // The files of a run: logs truncated on resume, old checkpoints removed, links.
 #include "train/run_folder.h"
 
+#include <sys/resource.h>
+
 #include "inference/statistics.h"
 #include "tests/train/training.h"
 #include "train/evaluations.h"
@@ -114,6 +116,23 @@ struct RunFolderTest : testing::Test {
     TemporaryFolder folder;
     RunFolder run;
 };
+
+// A roll-back that took such a run for one without checkpoints would remove them.
+TEST(RunFolder, FolderThatCannotBeListedIsAnError) {
+    const TemporaryFolder folder;
+    const RunFolder run(folder.path());
+    EXPECT_TRUE(run.saved().empty());
+    run.create();
+    write_bytes(run.checkpoint(3), "a");
+    EXPECT_EQ(run.saved().size(), 1u);
+    rlimit before{};
+    getrlimit(RLIMIT_NOFILE, &before);
+    const rlimit none{0, before.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &none);
+    EXPECT_THROW(run.saved(), Error);
+    setrlimit(RLIMIT_NOFILE, &before);
+    EXPECT_EQ(run.saved().size(), 1u);
+}
 
 TEST_F(RunFolderTest, NamesHaveAtLeastEightDigits) {
     EXPECT_EQ(run.checkpoint(42).filename(), "step-00000042.h5");

@@ -670,6 +670,14 @@ TEST(Hdf5File, RejectsGroupCycles) {
     expect_throw<InputError>([&] { file.arrays(); }, {"a.h5", "cycle"});
 }
 
+TEST(Hdf5File, ReportsFileThatCannotBeCreated) {
+    const TemporaryFolder folder;
+    for (int again = 0; again < 2; ++again)  // the library must not stay locked
+        expect_throw<Error>([&] { Hdf5File::create(folder / "none" / "a.h5"); },
+                            {"cannot create", "a.h5", "No such file or directory"});
+    Hdf5File::create(folder / "a.h5").close();
+}
+
 TEST(Hdf5File, FullDiskLeavesNoFile) {
     const TemporaryFolder folder;
     const std::vector<double> values(100000, 1.0);
