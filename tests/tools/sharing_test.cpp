@@ -222,7 +222,8 @@ TEST_F(SharedFolder, RestoresNoPhotographOverAnother) {
     Surroundings no_case;
     no_case.environment["LD_PRELOAD"] = GLOW_NO_CASE;
     for (int again = 0; again < 2; ++again)
-        expect_error(restore("one", no_case), 2, "one/a.png: this file system does not distinguish it from A.png");
+        expect_error(restore("one", no_case), 2,
+                     "one/a.png: this file system does not distinguish it from A.png");
     ASSERT_EQ(restore("two", {}).code, 0);
     for (const char* const name : {"two/A.png", "two/a.png"}) EXPECT_TRUE(fs::exists(folder / name));
 }
