@@ -123,17 +123,23 @@ TEST_F(EvalScores, NamesDrawsInResult) {
                      2, option + std::string(" needs noise"));
 }
 
-// The entropy stored with a data set is that of its 8-bit pixels.
-TEST_F(EvalScores, EntropyIsShownForEightBits) {
-    make_run("few", 1, {"--n-bits", "3"});
-    const ImageSet set = load_split(folder / "d.h5", "test");
+// Writes a data set with these images of d.h5's shape in both splits.
+void write_images(const std::filesystem::path& file, const std::vector<std::uint8_t>& pixels,
+                  double entropy = 0) {
     DatasetInfo info;
     info.H = info.W = 8;
     info.C = 3;
-    info.entropy_bpd = 5.25;
-    DatasetWriter writer(folder / "known.h5", info);
-    for (const char* const split : {"train", "test"}) writer.append(split, set.N, set.images.data(), nullptr);
+    if (entropy > 0) info.entropy_bpd = entropy;
+    DatasetWriter writer(file, info);
+    const index_t N = std::ssize(pixels) / (8 * 8 * 3);
+    for (const char* const split : {"train", "test"}) writer.append(split, N, pixels.data(), nullptr);
     writer.commit();
+}
+
+// The entropy stored with a data set is that of its 8-bit pixels.
+TEST_F(EvalScores, EntropyIsShownForEightBits) {
+    make_run("few", 1, {"--n-bits", "3"});
+    write_images(folder / "known.h5", load_split(folder / "d.h5", "test").images, 5.25);
     for (const char* const run : {"run", "few"}) {
         const Words from = {"--checkpoint", run, "--data", "known.h5"};
         const bool shown = run == std::string("run");
@@ -148,15 +154,9 @@ TEST_F(EvalScores, EntropyIsShownForEightBits) {
 // Images that differ only in bits that the model does not see have equal scores.
 TEST_F(EvalScores, CorrectsByTheSizeOfWhatTheModelSees) {
     make_run("few", 1, {"--n-bits", "3"});
-    const ImageSet set = load_split(folder / "d.h5", "test");
-    DatasetInfo info;
-    info.H = info.W = 8;
-    info.C = 3;
-    std::vector<std::uint8_t> coarse = set.images;
+    std::vector<std::uint8_t> coarse = load_split(folder / "d.h5", "test").images;
     for (std::uint8_t& pixel : coarse) pixel = static_cast<std::uint8_t>(pixel & 0xe0);
-    DatasetWriter writer(folder / "coarse.h5", info);
-    for (const char* const split : {"train", "test"}) writer.append(split, set.N, coarse.data(), nullptr);
-    writer.commit();
+    write_images(folder / "coarse.h5", coarse);
     const Outcome outcome =
         eval({"--checkpoint", "few", "--data", "d.h5", "--against", "coarse.h5", "--json", "--per-image",
               "fine.csv", "--against-per-image", "coarse.csv", "--complexity"});
