@@ -7,7 +7,6 @@
 #include <numeric>
 
 #include "inference/flow_buffers.h"
-#include "kernels/coupling.h"
 #include "kernels/density_map.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
@@ -46,55 +45,31 @@ void DensityMaps::take(Memory& memory) {
     pixels_ = memory[Category::state].take<double>(capacity * level_shape(model_.config(), 0).pixels());
 }
 
-// Sets maps_ without the constant terms. Computes the same flow as Glow::transform(), but sums terms by
+// Sets maps_ without the constant terms, and makes flow.h the latents. Each level sums by pixel, then by
 // position.
 void DensityMaps::compute(const Context& context, Flow& flow) {
     Glow& glow = model_.glow();
-    const ModelConfig& config = glow.config();
     const Exec& exec = context.exec;
-    const ImageSize map = density_map_size(config);
+    const ImageSize map = density_map_size(glow.config());
     const auto add_level = [&](const Shape& shape) {
         add_block_sums(exec, flow.N * map.H, map.W, shape.H / map.H, pixels_, maps_);
     };
     fill(exec, flow.N * positions_, 0.0, maps_);
-    fill(exec, flow.N, 0.0, flow.prior);
     glow.for_each_layer(
         [&](Glow::Level& level) {
             level.squeeze.forward(context, flow);
             fill(exec, flow.N * level.shape.pixels(), 0.0, pixels_);
         },
-        [&](Glow::Level& level, Glow::Step& step, index_t, index_t) {
+        [&](Glow::Level&, Glow::Step& step, index_t, index_t) {
             step.mixing.forward(context, flow, false);
-            const Arena::Scope scope(context.workspace);
-            const index_t rows = flow.N * level.shape.pixels(), C = level.shape.C;
-            real* const out = context.workspace.take<real>(rows * step.coupling.outputs());
-            step.coupling.predict(context, flow.N, flow.h, out);
-            if (config.coupling == CouplingKind::affine)
-                affine_coupling_forward_by_pixel(exec, rows, C, {config.coupling_scale, out}, flow.h,
-                                                 pixels_);
-            else
-                additive_coupling_forward(exec, rows, C, out, flow.h);
+            step.coupling.forward_by_pixel(context, flow, pixels_);
         },
         [&](Glow::Level& level) {
-            {
-                const Arena::Scope scope(context.workspace);
-                const index_t half = level.shape.C / 2;
-                real* const out = context.workspace.take<real>(flow.N * level.shape.size());
-                level.split->predict(context, flow.N, flow.h, out);
-                gaussian_log_density_by_pixel(exec, {flow.N, level.shape.pixels(), half, level.shape.C},
-                                              {interleaved_gaussian(half), out, out + 1}, flow.h + half,
-                                              pixels_);
-            }
+            level.split->forward_by_pixel(context, flow, pixels_);
             add_level(level.shape);
-            level.split->forward(context, flow);  // moves the latents out
         });
-    const Shape& top = glow.levels().back().shape;
-    const Arena::Scope scope(context.workspace);
-    real* const out = context.workspace.take<real>(2 * flow.N * top.size());
-    glow.top().predict(context, flow.N, flow.labels, out);
-    gaussian_log_density_by_pixel(exec, {flow.N, top.pixels(), top.C, top.C},
-                                  {{2 * top.C, 1, 1}, out, out + top.C}, flow.h, pixels_);
-    add_level(top);
+    glow.top().forward_by_pixel(context, flow, pixels_);
+    add_level(glow.levels().back().shape);
 }
 
 void DensityMaps::run(const PixelArray& images, const Noise& noise, std::uint64_t draw, double* maps) {

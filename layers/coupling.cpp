@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/coupling.h"
+#include "kernels/density_map.h"
 #include "kernels/elementwise.h"
 #include "kernels/reduce.h"
 #include "runtime/trace.h"
@@ -70,21 +71,41 @@ void Coupling::forward(const Context& context, Flow& flow, const SavedMaps* save
     });
 }
 
-void Coupling::inverse(const Context& context, Flow& flow) {
-    const Trace trace("coupling inverse");
+template <class F>
+void Coupling::for_each_output(const Context& context, const Flow& flow, F f) const {
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const FoldedNetwork folded = network_->folded(context);
     for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
+        real* const out = arena.take<real>(images * shape_.pixels() * network_->outputs());
+        network_->forward(context, folded, images, input(context, flow, n, images), out);
+        f(n, images, out);
+    });
+}
+
+void Coupling::inverse(const Context& context, Flow& flow) {
+    const Trace trace("coupling inverse");
+    for_each_output(context, flow, [&](index_t n, index_t images, const real* out) {
         const index_t rows = images * shape_.pixels(), C = shape_.C;
         state_t* const h = flow.h + n * shape_.size();
-        real* const out = arena.take<real>(rows * network_->outputs());
-        network_->forward(context, folded, images, input(context, flow, n, images), out);
         if (options_.form.affine())
             affine_coupling_inverse(context.exec, rows, C, {options_.form.scale, out}, h);
         else
             additive_coupling_inverse(context.exec, rows, C, out, h);
+    });
+}
+
+void Coupling::forward_by_pixel(const Context& context, Flow& flow, double* log_density) const {
+    const Trace trace("coupling");
+    for_each_output(context, flow, [&](index_t n, index_t images, const real* out) {
+        const index_t rows = images * shape_.pixels(), C = shape_.C;
+        state_t* const h = flow.h + n * shape_.size();
+        if (options_.form.affine())
+            affine_coupling_forward_by_pixel(context.exec, rows, C, {options_.form.scale, out}, h,
+                                             log_density + n * shape_.pixels());
+        else
+            additive_coupling_forward(context.exec, rows, C, out, h);
     });
 }
 

@@ -37,6 +37,9 @@ class Coupling : public Layer {
     void forward(const Context& context, Flow& flow, const SavedMaps* saved);
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* saved);
 
+    // As forward(), but adds the log scales by pixel, log_density [N, H, W] += (nats), instead of to logdet.
+    void forward_by_pixel(const Context& context, Flow& flow, double* log_density) const;
+
     // The network's output for states h [N, H, W, C], of which it reads the first C/2 channels: out [N*H*W,
     // outputs()] (kernels/coupling.h). Overwrites only out. Not for conditional couplings.
     void predict(const Context& context, index_t N, const state_t* h, real* out) const;
@@ -47,6 +50,9 @@ class Coupling : public Layer {
     // memory.
     template <class F>
     void for_each_tile(const Blocking& blocking, bool skip, index_t N, F f) const;
+    // Calls f(first image, images, out) for every tile with the network's output, out [images*H*W, outputs()].
+    template <class F>
+    void for_each_output(const Context& context, const Flow& flow, F f) const;
     // Input of the network for images n .. n + images - 1: the state, or state and condition joined in
     // scratch.
     StatePixels input(const Context& context, const Flow& flow, index_t n, index_t images) const;

@@ -4,6 +4,7 @@
 
 #include "kernels/class_conditioning.h"
 #include "kernels/convolution.h"
+#include "kernels/density_map.h"
 #include "kernels/elementwise.h"
 #include "kernels/reduce.h"
 
@@ -58,6 +59,13 @@ void TopPrior::forward(const Context& context, Flow& flow) {
     const Map at = map(context, flow);
     gaussian_log_density(context.exec, latents(flow), {at.layout, at.mean, at.logs}, flow.h, flow.prior,
                          context.workspace.take<double>(group_scratch(flow.N)));
+}
+
+void TopPrior::forward_by_pixel(const Context& context, const Flow& flow, double* log_density) const {
+    const Arena::Scope scope(context.workspace);
+    const Map at = map(context, flow);
+    gaussian_log_density_by_pixel(context.exec, latents(flow), {at.layout, at.mean, at.logs}, flow.h,
+                                  log_density);
 }
 
 void TopPrior::backward(const Context& context, const Flow& flow, Gradient& gradient) {

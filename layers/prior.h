@@ -20,6 +20,8 @@ class TopPrior {
 
     // flow.prior += log-density of z = h; conditional models read flow.labels.
     void forward(const Context& context, Flow& flow);
+    // The same by pixel: log_density [N, H, W] += (nats).
+    void forward_by_pixel(const Context& context, const Flow& flow, double* log_density) const;
     // dh = dL/dz (overwrites), parameter gradients +=.
     void backward(const Context& context, const Flow& flow, Gradient& gradient);
     // h: z -> eps, and eps -> z.

@@ -6,6 +6,7 @@
 
 #include "kernels/actnorm_fold.h"
 #include "kernels/convolution.h"
+#include "kernels/density_map.h"
 #include "kernels/elementwise.h"
 #include "kernels/gaussian.h"
 #include "kernels/reduce.h"
@@ -72,8 +73,23 @@ void Split::forward(const Context& context, Flow& flow) {
                              flow.h + n * shape_.size() + C / 2, flow.prior + n,
                              context.workspace.take<double>(group_scratch(images)));
     });
+    split_off(context, flow);
+}
+
+void Split::forward_by_pixel(const Context& context, Flow& flow, double* log_density) const {
+    const Trace trace(name_);
+    const index_t C = shape_.C;
+    with_prediction(context, flow.N, flow.h, C, [&](index_t n, index_t images, const real* out, const real*) {
+        gaussian_log_density_by_pixel(context.exec, {images, shape_.pixels(), C / 2, C},
+                                      {interleaved_gaussian(C / 2), out, out + 1},
+                                      flow.h + n * shape_.size() + C / 2, log_density + n * shape_.pixels());
+    });
+    split_off(context, flow);
+}
+
+void Split::split_off(const Context& context, Flow& flow) const {
     const Arena::Scope scope(context.workspace);
-    split_halves(context.exec, flow.N * shape_.pixels(), C, flow.h,
+    split_halves(context.exec, flow.N * shape_.pixels(), shape_.C, flow.h,
                  context.workspace.take<state_t>(flow.N * shape_.size()));
 }
 

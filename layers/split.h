@@ -20,6 +20,8 @@ class Split : public Layer {
     void inverse(const Context& context, Flow& flow) override;
     // Reads dh of a and sets dh of b.
     void backward(const Context& context, Flow& flow, Gradient& gradient) override;
+    // As forward(), but adds the log-densities by pixel, log_density [N, H, W] += (nats), instead of to prior.
+    void forward_by_pixel(const Context& context, Flow& flow, double* log_density) const;
 
     // After forward: b <- eps = (b - mean) exp(-logs). Before inverse: b <- mean + exp(logs) eps.
     void encode(const Context& context, Flow& flow);
@@ -35,6 +37,8 @@ class Split : public Layer {
     void predict(const Context& context, const real* folded, index_t images, const state_t* a, index_t stride,
                  real* out) const;
     const real* fold(const Context& context) const;
+    // h: [N, H, W, C] -> a, then b.
+    void split_off(const Context& context, Flow& flow) const;
     template <class F>
     void with_prediction(const Context& context, index_t N, const state_t* a, index_t stride, F f) const;
 
