@@ -33,12 +33,12 @@ struct StoreNorm {
     GLOW_HD void operator()(index_t k, double largest) const { norm[k] = largest; }
 };
 struct FinishCondition {
-    const int* failed;
-    const int* failed_too;
+    const int* lu_failed;
+    const int* inverse_failed;
     double* condition;  // in: norm1(W)
     GLOW_HD void operator()(index_t k, double inverse_norm) const {
         const double product = condition[k] * inverse_norm;
-        const bool usable = failed[k] == 0 && failed_too[k] == 0 && product < kSingularCondition;
+        const bool usable = lu_failed[k] == 0 && inverse_failed[k] == 0 && product < kSingularCondition;
         condition[k] = usable ? product : HUGE_VAL;
     }
 };
@@ -68,7 +68,7 @@ void condition_numbers(const Exec& exec, index_t count, index_t n, const Inverte
                        double* condition, double* partial) {
     reduce_groups(exec, count, n, 1, partial, ColumnNorm{n, matrices.W}, StoreNorm{condition});
     reduce_groups(exec, count, n, 1, partial, ColumnNorm{n, matrices.inverse},
-                  FinishCondition{matrices.failed, matrices.failed_too, condition});
+                  FinishCondition{matrices.lu_failed, matrices.inverse_failed, condition});
 }
 
 void identity(const Exec& exec, index_t n, double* matrix) {

@@ -20,12 +20,13 @@ GLOW_HD inline double absolute_column_sum(index_t n, const double* W, index_t c)
 // log_abs_det[k] = sum of log|diagonal| of lu [count, n, n].
 void log_abs_diagonal(const Exec& exec, index_t count, index_t n, const double* lu, double* log_abs_det);
 
-// Matrices [count, n, n] and their inverses; failed[k] or failed_too[k] is nonzero if there is none.
+// Matrices [count, n, n] and their inverses. lu_failed[k], inverse_failed[k]: status of the factorization and of the
+// inversion, nonzero if matrix k has no inverse.
 struct InvertedMatrices {
     const double *W, *inverse;
-    const int *failed, *failed_too;
+    const int *lu_failed, *inverse_failed;
 };
-// condition[k] = norm1(W) norm1(W^-1); inf if failed[k] or failed_too[k] is nonzero, the value exceeds
+// condition[k] = norm1(W) norm1(W^-1); inf if lu_failed[k] or inverse_failed[k] is nonzero, the value exceeds
 // kSingularCondition, or an entry is not finite. partial: group_scratch(count) doubles.
 void condition_numbers(const Exec& exec, index_t count, index_t n, const InvertedMatrices& matrices,
                        double* condition, double* partial);

@@ -33,7 +33,7 @@ class CudaSolver : public Solver {
         else
             for (index_t k = 0; k < count; ++k) invert_one(n, k, s, inverse + k * n * n);
         log_abs_diagonal(exec, count, n, s.lu, log_abs_det);
-        condition_numbers(exec, count, n, {W, inverse, s.failed, s.failed_too}, condition, s.partial);
+        condition_numbers(exec, count, n, {W, inverse, s.lu_failed, s.inverse_failed}, condition, s.partial);
     }
 
     void finish() override { forked_.join(); }
@@ -52,7 +52,7 @@ class CudaSolver : public Solver {
         std::vector<std::byte> host;
         double *lu = nullptr, *partial = nullptr;
         double **lu_rows = nullptr, **inverse_rows = nullptr;
-        int *pivots = nullptr, *failed = nullptr, *failed_too = nullptr;
+        int *pivots = nullptr, *lu_failed = nullptr, *inverse_failed = nullptr;
         std::int64_t* wide_pivots = nullptr;
         void* work = nullptr;
         std::size_t work_bytes = 0;
@@ -90,8 +90,8 @@ class CudaSolver : public Solver {
         s.lu_rows = reinterpret_cast<double**>(base + bytes.lu_rows);
         s.inverse_rows = reinterpret_cast<double**>(base + bytes.inverse_rows);
         s.pivots = reinterpret_cast<int*>(base + bytes.pivots);
-        s.failed = reinterpret_cast<int*>(base + bytes.failed);
-        s.failed_too = reinterpret_cast<int*>(base + bytes.failed_too);
+        s.lu_failed = reinterpret_cast<int*>(base + bytes.lu_failed);
+        s.inverse_failed = reinterpret_cast<int*>(base + bytes.inverse_failed);
         s.wide_pivots = reinterpret_cast<std::int64_t*>(base + bytes.pivots);
         s.work = base + bytes.work;
         scratch_.push_back(std::move(s));
@@ -102,9 +102,9 @@ class CudaSolver : public Solver {
         const int order = static_cast<int>(n), matrices = static_cast<int>(count);
         row_pointers(forked_.exec(), count, n * n, s.lu, s.lu_rows);
         row_pointers(forked_.exec(), count, n * n, inverse, s.inverse_rows);
-        GLOW_CUDA(cublasDgetrfBatched(blas_, order, s.lu_rows, order, s.pivots, s.failed, matrices));
+        GLOW_CUDA(cublasDgetrfBatched(blas_, order, s.lu_rows, order, s.pivots, s.lu_failed, matrices));
         GLOW_CUDA(cublasDgetriBatched(blas_, order, s.lu_rows, order, s.pivots, s.inverse_rows, order,
-                                      s.failed_too, matrices));
+                                      s.inverse_failed, matrices));
     }
 
     // W^-1 solves W^T X = 1.
@@ -112,9 +112,9 @@ class CudaSolver : public Solver {
         double* const lu = s.lu + k * n * n;
         identity(forked_.exec(), n, inverse);
         GLOW_CUDA(cusolverDnXgetrf(solver_, options_, n, n, CUDA_R_64F, lu, n, s.wide_pivots, CUDA_R_64F,
-                                   s.work, s.work_bytes, s.host.data(), s.host.size(), s.failed + k));
+                                   s.work, s.work_bytes, s.host.data(), s.host.size(), s.lu_failed + k));
         GLOW_CUDA(cusolverDnXgetrs(solver_, options_, CUBLAS_OP_N, n, n, CUDA_R_64F, lu, n, s.wide_pivots,
-                                   CUDA_R_64F, inverse, n, s.failed_too + k));
+                                   CUDA_R_64F, inverse, n, s.inverse_failed + k));
     }
 
     ForkedStream forked_;  // outlives the libraries
@@ -144,8 +144,8 @@ SolverScratch solver_scratch(index_t count, index_t n, std::size_t work_bytes) {
     s.lu_rows = take(matrices * sizeof(double*));
     s.inverse_rows = take(matrices * sizeof(double*));
     s.pivots = take(is_batched(n) ? matrices * order * sizeof(int) : order * sizeof(std::int64_t));
-    s.failed = take(matrices * sizeof(int));
-    s.failed_too = take(matrices * sizeof(int));
+    s.lu_failed = take(matrices * sizeof(int));
+    s.inverse_failed = take(matrices * sizeof(int));
     s.work = s.total;
     s.total += work_bytes;
     return s;

@@ -15,8 +15,8 @@ bool is_batched(index_t n);
 
 // Byte offsets of the scratch arrays for `count` matrices of order n, each aligned to kAlignment.
 struct SolverScratch {
-    std::size_t lu = 0, partial = 0, lu_rows = 0, inverse_rows = 0, pivots = 0, failed = 0, failed_too = 0,
-                work = 0, total = 0;
+    std::size_t lu = 0, partial = 0, lu_rows = 0, inverse_rows = 0, pivots = 0, lu_failed = 0,
+                inverse_failed = 0, work = 0, total = 0;
 };
 SolverScratch solver_scratch(index_t count, index_t n, std::size_t work_bytes);
 

@@ -43,9 +43,9 @@ TEST(ConditionNumbers, MatchNormsAndReportInvalid) {
     // diag(1, 2); failure of either factorization; a non-finite entry; a condition of 1e15.
     const std::vector<double> W = {1, 0, 0, 2, 1, 0, 0, 2, 1, 0, 0, 2, 1, nan, 0, 2, 1e8, 0, 0, 1},
                               inverse = {1, -3, 0, .5, 1, 0, 0, .5, 1, 0, 0, .5, 1, 0, 0, .5, 1, 0, 0, 1e7};
-    const std::vector<int> failed = {0, 1, 0, 0, 0}, failed_too = {0, 0, 2, 0, 0};
+    const std::vector<int> lu_failed = {0, 1, 0, 0, 0}, inverse_failed = {0, 0, 2, 0, 0};
     std::vector<double> condition(5), partial(group_scratch(5));
-    condition_numbers(test::cpu(), 5, 2, {W.data(), inverse.data(), failed.data(), failed_too.data()},
+    condition_numbers(test::cpu(), 5, 2, {W.data(), inverse.data(), lu_failed.data(), inverse_failed.data()},
                       condition.data(), partial.data());
     // Columns of the inverse: |1|, |-3| + |0.5|.
     EXPECT_EQ(condition, (std::vector<double>{2 * 3.5, inf, inf, inf, inf}));

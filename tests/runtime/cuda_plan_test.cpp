@@ -177,14 +177,14 @@ TEST(CudaSolver, ScratchPartsAreAlignedAndDisjoint) {
         for (const index_t count : {1, 3, 32}) {
             const SolverScratch s = solver_scratch(count, n, 1000);
             const auto matrices = static_cast<std::size_t>(count), order = static_cast<std::size_t>(n);
-            const std::size_t begins[] = {s.lu,     s.partial,    s.lu_rows, s.inverse_rows, s.pivots,
-                                          s.failed, s.failed_too, s.work,    s.total};
+            const std::size_t begins[] = {s.lu,        s.partial,        s.lu_rows, s.inverse_rows, s.pivots,
+                                          s.lu_failed, s.inverse_failed, s.work,    s.total};
             for (std::size_t i = 0; i + 1 < std::size(begins); ++i) {
                 EXPECT_LT(begins[i], begins[i + 1]);
                 EXPECT_EQ(begins[i] % kAlignment, 0u);
             }
             EXPECT_GE(s.partial - s.lu, matrices * order * order * 8);
-            EXPECT_GE(s.failed - s.pivots, is_batched(n) ? matrices * order * 4 : order * 8);
+            EXPECT_GE(s.lu_failed - s.pivots, is_batched(n) ? matrices * order * 4 : order * 8);
             EXPECT_EQ(s.total - s.work, 1000u);
         }
     EXPECT_TRUE(is_batched(96));
