@@ -83,7 +83,7 @@ void DensityMaps::run(const PixelArray& images, const Noise& noise, std::uint64_
         std::vector<double> spread(static_cast<std::size_t>(count), constant_);
         if (flow.minus_log_q != nullptr) {
             model_.glow().add_logdets(*context_, flow);  // of the noise, on a GPU
-            const std::vector<double> minus_log_q = context_->to_host(flow.minus_log_q, count);
+            const std::vector<double> minus_log_q = downloaded(context_->exec, count, flow.minus_log_q);
             for (index_t n = 0; n < count; ++n) spread[n] += minus_log_q[n] / static_cast<double>(positions_);
         }
         for (index_t n = 0; n < count; ++n) {

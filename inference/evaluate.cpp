@@ -40,8 +40,8 @@ void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise
         glow.forward(context, flow);
         if (context.counting()) continue;
         if (scores.bits_per_dim != nullptr) {
-            const std::vector<double> logdet = context.to_host(flow.logdet, count),
-                                      prior = context.to_host(flow.prior, count);
+            const std::vector<double> logdet = downloaded(context.exec, count, flow.logdet),
+                                      prior = downloaded(context.exec, count, flow.prior);
             for (index_t n = 0; n < count; ++n)
                 scores.bits_per_dim[first + n] = config.bits_per_dim(logdet[n] + prior[n]);
         }

@@ -54,8 +54,8 @@ void for_each_pass(const RunnableModel& model, index_t N, F f) {
 // Log-densities of flow.N images after forward.
 void store_log_densities(const RunnableModel& model, const Flow& flow, const PixelArray& images,
                          index_t first, double* log_density) {
-    const std::vector<double> logdet = model.context.to_host(flow.logdet, flow.N),
-                              prior = model.context.to_host(flow.prior, flow.N);
+    const std::vector<double> logdet = downloaded(model.context.exec, flow.N, flow.logdet),
+                              prior = downloaded(model.context.exec, flow.N, flow.prior);
     for (index_t n = 0; n < std::ssize(logdet); ++n) {
         log_density[first + n] = logdet[n] + prior[n];
         if (!std::isfinite(log_density[first + n])) refuse_not_finite(images, first + n);
@@ -200,7 +200,7 @@ class DensityGradient::Pass : private GradientHook {
         } else {
             download(context_->exec, values, dh_, gradient);
         }
-        const std::vector<double> largest = context_->to_host(difference_, count);
+        const std::vector<double> largest = downloaded(context_->exec, count, difference_);
         return *std::max_element(largest.begin(), largest.end());
     }
 

@@ -101,8 +101,8 @@ void ActnormMixing::initialize(const Context& context, Flow& flow, double spread
         fill(context.exec, 2 * shape_.C, 0.0, moments);
         add_moments(context.exec, rows, shape_.C, flow.h, shape_.C, moments, partial);
         context.sum_over_processes(2 * shape_.C, moments);
-        actnorm_from_moments(context.exec, context.total(static_cast<double>(rows)), shape_.C, moments,
-                             bias_.value(), logs_.value(), spread);
+        actnorm_from_moments(context.exec, context.sum_over_processes(static_cast<double>(rows)), shape_.C,
+                             moments, bias_.value(), logs_.value(), spread);
     }
     ActnormMixing* const self = this;
     derive(context, {&self, 1});

@@ -159,7 +159,7 @@ class Network : public CouplingNetwork {
                            const StatePixels& input) override {
         const Arena::Scope scope(context.workspace);
         double* const moments = context.workspace.take<double>(2 * w_);
-        const double rows = context.total(static_cast<double>(N * H_ * W_));
+        const double rows = context.sum_over_processes(static_cast<double>(N * H_ * W_));
         for (const bool second : {false, true}) {
             const Parameter& bias = second ? parameters_.bias2 : parameters_.bias1;
             const Parameter& logs = second ? parameters_.logs2 : parameters_.logs1;

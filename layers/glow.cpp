@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/elementwise.h"
+#include "runtime/device.h"
 #include "runtime/trace.h"
 
 namespace glow::inline GLOW_REAL {
@@ -108,7 +109,7 @@ std::string Glow::conditioned_layer(index_t i) const {
 
 Glow::MixingCheck Glow::check_mixings(const Context& context) const {
     MixingCheck found;
-    const std::vector<double> conditions = context.to_host(conditions_, mixing_steps());
+    const std::vector<double> conditions = downloaded(context.exec, mixing_steps(), conditions_);
     index_t worst = 0;
     for (index_t i = 0; i < std::ssize(conditions); ++i) {
         if (conditions[i] > found.max_condition) worst = i;
@@ -123,8 +124,9 @@ Glow::ConstantLogdets Glow::constant_logdets(const Context& context) const {
     ConstantLogdets sums;
     for (const Level& level : levels_) {
         const MixingValues& values = level.mixings[0]->values();
-        for (const double x : context.to_host(values.actnorm_logdet, config_.depth)) sums.actnorm += x;
-        for (const double x : context.to_host(values.mixing_logdet, config_.depth)) sums.mixing += x;
+        for (const double x : downloaded(context.exec, config_.depth, values.actnorm_logdet))
+            sums.actnorm += x;
+        for (const double x : downloaded(context.exec, config_.depth, values.mixing_logdet)) sums.mixing += x;
     }
     return sums;
 }

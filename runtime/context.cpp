@@ -27,10 +27,6 @@ void Context::convolve(const Convolution& convolution, const void* first, const 
     if (!counting()) conv->run(convolution, first, second, result, scratch);
 }
 
-std::vector<double> Context::to_host(const double* values, index_t count) const {
-    return downloaded(exec, count, values);
-}
-
 void Context::sum_over_processes(index_t count, double* values) const {
     if (!counting()) communicator.all_reduce_sum(exec, count, values);
 }

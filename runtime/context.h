@@ -47,12 +47,11 @@ struct Context {
     // The same for a library convolution.
     void convolve(const Convolution& convolution, const void* first, const void* second, void* result) const;
 
-    // Waits for earlier work and copies `count` values from device memory. Empty for a counting context.
-    std::vector<double> to_host(const double* values, index_t count) const;
-
     // Sums over all processes: of device values, in place, or of a host value.
     void sum_over_processes(index_t count, double* values) const;
-    double total(double value) const { return counting() ? value : communicator.all_reduce_sum(value); }
+    double sum_over_processes(double value) const {
+        return counting() ? value : communicator.all_reduce_sum(value);
+    }
 };
 
 // The libraries of a device and its number of threads, opened once.

@@ -38,6 +38,7 @@ template <class T>
 void download(const Exec& exec, index_t count, const T* device, T* host) {
     download_bytes(exec, static_cast<std::size_t>(count) * sizeof(T), device, host);
 }
+// `count` values in a new vector; empty on Device::count_only.
 template <class T>
 std::vector<T> downloaded(const Exec& exec, index_t count, const T* device) {
     std::vector<T> host(static_cast<std::size_t>(exec.device == Device::count_only ? 0 : count));

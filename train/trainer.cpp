@@ -149,7 +149,7 @@ void Trainer::check_replicas_equal() {
                      reinterpret_cast<const float*>(values + tensors[t].offset), checksums_ + t,
                      gradient_pass_.partial());
         }
-        const std::vector<double> mine = context_.to_host(checksums_, count);
+        const std::vector<double> mine = downloaded(context_.exec, count, checksums_);
         std::vector<double> first = mine;
         processes.broadcast(first.size() * sizeof(double), first.data());
         const index_t bad = std::mismatch(mine.begin(), mine.end(), first.begin()).first - mine.begin();

@@ -131,7 +131,7 @@ void FusedUpdate::reduce(bool had_images, StepSums*) {
 }
 
 std::vector<double> FusedUpdate::squares_of_blocks() const {
-    return context_.to_host(squares_, std::ssize(glow_.blocks()));
+    return downloaded(context_.exec, std::ssize(glow_.blocks()), squares_);
 }
 
 double FusedUpdate::squared_norm(const StepSums&) const {
