@@ -42,7 +42,7 @@ GradientPass::Result GradientPass::run(const Batch& batch, double batch_size, co
     }
     derived_.wait(context_);
     update.reduce(batch.N > 0, sums_);
-    return gather(update);
+    return reduce_sums(update);
 }
 
 // Accumulates one micro-batch: the gradient of the sum over its images of (bits/dim + weight_y bits_y) /
@@ -93,7 +93,7 @@ GradientPass::Graphs& GradientPass::graphs_of(index_t images, double batch_size,
 
 // Copies the sums to the host, the only time a step waits for its device, and reduces them, the maximum drift
 // and the maximum condition over all processes, so that all make the same decisions.
-GradientPass::Result GradientPass::gather(const Update& update) {
+GradientPass::Result GradientPass::reduce_sums(const Update& update) {
     const double condition = derived_.check(context_).usable_condition();
     if (context_.counting()) return {{}, condition};
     StepSums sums;

@@ -58,7 +58,7 @@ class GradientPass {
     Pixels pixels(const Batch& images) const;
     Noise noise(const Batch& images) const;
     Glow::VariationalBuffers noise_buffers() const { return {buffers_.minus_log_q, logits_}; }
-    Result gather(const Update& update);
+    Result reduce_sums(const Update& update);
 
     const TrainingOptions& options_;
     const Context& context_;
