@@ -58,7 +58,7 @@ RunResult TrainingLoop::run() {
                 session_.save(minutes());
             }
         } catch (const DriftError& drift) {
-            recovery_.save_more_states(drift, step_);
+            recovery_.reload_after_drift(drift, step_);
         }
         batches_.seek(session_.progress.images_seen);
     }

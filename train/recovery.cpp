@@ -69,15 +69,16 @@ void Recovery::roll_back(const StepFailure& failure, index_t step) {
         step, message, progress.step, history.lr_scale, history.rollbacks, options.rollbacks, file.string()));
 }
 
-void Recovery::save_more_states(const DriftError& drift, index_t step) {
+void Recovery::reload_after_drift(const DriftError& drift, index_t step) {
     const index_t anchor_every = session_.trainer->policy().anchor_every;
     const TrainingHistory history = session_.progress.history;
     reload(step, step);
     session_.progress.history.take_rollbacks(history);
-    session_.save_more_states(anchor_every);
+    session_.set_anchor_every(anchor_every);
     session_.request.warn(fmt::format(
         "step {}: {}; rolled back to step {}, {} from now on", step, drift.what(), session_.progress.step,
-        anchor_every == 1 ? "saving every state" : "saving a state every 16 steps"));
+        anchor_every == 1 ? "saving every state"
+                          : fmt::format("saving a state every {} steps", anchor_every)));
 }
 
 nlohmann::ordered_json Recovery::report_of(const StepFailure& failure, index_t step) const {

@@ -26,8 +26,8 @@ class Recovery {
     // to the last checkpoint, then to an older one each time the run fails at or before the same step. Throws
     // Error after --rollbacks of them.
     void roll_back(const StepFailure& failure, index_t step);
-    // Rolls back to the last checkpoint, and saves more states from then on, also when resumed.
-    void save_more_states(const DriftError& drift, index_t step);
+    // Reloads the last checkpoint. The run then saves more states, as the trainer now does, also when resumed.
+    void reload_after_drift(const DriftError& drift, index_t step);
 
     index_t rollbacks() const { return rollbacks_; }
 

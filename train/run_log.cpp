@@ -126,9 +126,11 @@ void RunLog::start(const TrainingProgress& progress) {
 void RunLog::step(const TrainingProgress& progress, const StepResult& step, std::size_t peak_bytes) {
     ++steps_since_row_;
     if (step.redone)
-        request_.info(fmt::format(
-            "step {}: reconstructed images drifted; repeated the step with {}", progress.step,
-            step.policy.anchor_every == 1 ? "every state saved" : "a state saved every 16 steps"));
+        request_.info(
+            fmt::format("step {}: reconstructed images drifted; repeated the step with {}", progress.step,
+                        step.policy.anchor_every == 1
+                            ? "every state saved"
+                            : fmt::format("a state saved every {} steps", step.policy.anchor_every)));
     if (progress.step == 1 || progress.step % options_.log_every == 0) row(progress, step, peak_bytes);
     draw(progress, step);
 }

@@ -280,7 +280,7 @@ void Session::sync_logs() {
         if (*csv) retry([&] { (*csv)->sync(); });
 }
 
-void Session::save_more_states(index_t anchor_every) {
+void Session::set_anchor_every(index_t anchor_every) {
     options.anchor_every = configured_.anchor_every = anchor_every;
     if (!processes.is_root()) return;
     const ScopedTimeout timeout("writing the run's options");

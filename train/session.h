@@ -41,8 +41,8 @@ class Session {
     // if the link fails, the next save() tries again.
     void link_best();
     std::optional<index_t> best_to_link;  // empty: best.h5 is up to date
-    // Saves a state every N steps of flow from now on, also when resumed.
-    void save_more_states(index_t anchor_every);
+    // Sets the option anchor_every, also in config.toml, so that a resumed run has it too.
+    void set_anchor_every(index_t anchor_every);
 
     // Completed work at progress.step: its checkpoint and evaluations; also the best evaluation so far.
     struct CompletedWork {
