@@ -135,7 +135,7 @@ void Recovery::reload(index_t newest, index_t step) {
         for (std::optional<CsvLog>* const csv : {&s.evaluations, &s.audits})
             if (*csv) s.retry([&] { (*csv)->drop_after(to); });
     }
-    s.restore_done(target.found && linked);
+    s.restore_completed(target.found && linked);
 }
 
 // Returns false, with a warning, if the file is damaged. Throws Error if it cannot be read now: it must not count

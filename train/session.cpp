@@ -94,7 +94,7 @@ Session::Session(const RunRequest& given, Mode mode)
     if (is_fresh())
         restart();
     else if (resuming_ || mode_ == Mode::train)
-        restore_done(saved);
+        restore_completed(saved);
     if (resuming_) report_limits();
     if (const index_t images = valid ? valid->N() : 0; images < kFewValidationImages && mode_ == Mode::train)
         request.info(images == 0
@@ -215,7 +215,7 @@ bool Session::open_files() {
     return saved;
 }
 
-void Session::restore_done(bool saved) {
+void Session::restore_completed(bool saved) {
     struct {
         bool saved;
         Evaluated evaluated;

@@ -51,7 +51,7 @@ class Session {
         std::optional<Mean> valid_ema, valid_raw;
     } completed;
     // saved: whether a checkpoint of progress.step exists (decided by root).
-    void restore_done(bool saved);
+    void restore_completed(bool saved);
 
     // Broadcasts root's decisions: clocks and files differ between processes, but all must act the same.
     template <std::size_t N>
