@@ -205,6 +205,25 @@ StepFailure failure(const FailureContext& failed, const Found& found, const std:
     return {message, json};
 }
 
+template <class T>
+bool is_finite(const Context& context, const Tensor& tensor, const T* values) {
+    const auto finite = [](T x) { return std::isfinite(widen(x)); };
+    const T* const first = values + tensor.offset;
+    if (context.exec.device == Device::cpu) return std::all_of(first, first + tensor.count, finite);
+    const std::vector<T> copied = downloaded(context.exec, tensor.count, first);
+    return std::all_of(copied.begin(), copied.end(), finite);
+}
+
+// The tensor at which backward, which runs from the end of the flat array to its start, first had a non-finite
+// gradient; nullptr if there is none.
+const Tensor* first_bad_gradient(const FailureContext& failed) {
+    const std::vector<Tensor>& tensors = failed.glow.parameters().tensors();
+    const auto found = std::find_if(tensors.rbegin(), tensors.rend(), [&](const Tensor& tensor) {
+        return !is_finite(failed.context, tensor, failed.gradients);
+    });
+    return found == tensors.rend() ? nullptr : &*found;
+}
+
 // If any weight is not finite, report it as the cause.
 const Tensor* bad_weights(const FailureContext& failed) {
     return bad_tensor(failed.context, failed.glow.parameters(), failed.weights.params);
@@ -224,20 +243,11 @@ nlohmann::ordered_json json_number(double value) {
 }
 
 template <class T>
-const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const T* values, bool last) {
-    const auto finite = [](T x) { return std::isfinite(widen(x)); };
-    const auto bad = [&](const Tensor& tensor) {
-        const T* const first = values + tensor.offset;
-        if (context.exec.device == Device::cpu) return !std::all_of(first, first + tensor.count, finite);
-        const std::vector<T> copied = downloaded(context.exec, tensor.count, first);
-        return !std::all_of(copied.begin(), copied.end(), finite);
-    };
+const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const T* values) {
     const std::vector<Tensor>& tensors = parameters.tensors();
-    if (last) {
-        const auto found = std::find_if(tensors.rbegin(), tensors.rend(), bad);
-        return found == tensors.rend() ? nullptr : &*found;
-    }
-    const auto found = std::find_if(tensors.begin(), tensors.end(), bad);
+    const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const Tensor& tensor) {
+        return !is_finite(context, tensor, values);
+    });
     return found == tensors.end() ? nullptr : &*found;
 }
 
@@ -299,8 +309,8 @@ StepFailure diagnose_gradient(const FailureContext& failed) {
         return failure(failed, of_weights(failed, "the gradient is not finite: ", *bad));
     Found found{"gradient",      "the gradient is not finite: its norm overflows", "", nullptr, "gradients",
                 failed.gradients};
-    found.tensor = bad_tensor(failed.context, failed.glow.parameters(), failed.gradients, true);
-    if (found.tensor != nullptr) {  // the first in backward order
+    found.tensor = first_bad_gradient(failed);
+    if (found.tensor != nullptr) {
         found.layer = layer_of(*found.tensor);
         found.message = "the gradient is not finite: from " + found.tensor->name + " on";
     }
@@ -369,8 +379,8 @@ StepFailure diagnose_tree(const FailureContext& failed, const std::string& tree,
     return failure(failed, found);
 }
 
-template const Tensor* bad_tensor(const Context&, const Parameters&, const float*, bool);
-template const Tensor* bad_tensor(const Context&, const Parameters&, const bfloat16*, bool);
+template const Tensor* bad_tensor(const Context&, const Parameters&, const float*);
+template const Tensor* bad_tensor(const Context&, const Parameters&, const bfloat16*);
 template StepFailure diagnose_tree(const FailureContext&, const std::string&, const float*, const Tensor&);
 template StepFailure diagnose_tree(const FailureContext&, const std::string&, const bfloat16*, const Tensor&);
 

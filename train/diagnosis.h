@@ -27,11 +27,9 @@ struct FailureContext {
     std::function<bool(Flow&)> next_images;
 };
 
-// The first tensor in backward order (the last of the flat array) with a non-finite value; nullptr if there
-// is none.
+// The first tensor, in the order of the flat array, with a non-finite value; nullptr if there is none.
 template <class T>
-const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const T* values,
-                         bool last = false);
+const Tensor* bad_tensor(const Context& context, const Parameters& parameters, const T* values);
 
 // The median loss of the step's images in bits/dim: insensitive to a few unusual images, but not to bad
 // weights.
