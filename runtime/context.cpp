@@ -3,7 +3,6 @@
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/cudnn.h"
-#include "runtime/device.h"
 #include "runtime/openblas.h"
 #include "runtime/watchdog.h"
 
