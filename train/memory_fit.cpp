@@ -72,17 +72,16 @@ void fit_memory(TrainingOptions& options, const std::function<MemoryPlan(const T
     if (options.max_memory == 0) return;
     // Libraries and stacks: 70 MiB were measured on a CPU, and 180 MiB with CUDA's context on an H200.
     const bool on_cpu = device == Device::cpu;
-    const std::size_t besides = on_cpu ? (std::size_t{128} << 20) + image_bytes : kGpuLibraryBytes;
+    const std::size_t other_bytes = on_cpu ? (std::size_t{128} << 20) + image_bytes : kGpuLibraryBytes;
     const auto each = static_cast<std::size_t>(options.max_memory) /
                       static_cast<std::size_t>(on_cpu ? group.local_size : 1);
     TrainingOptions fitted = options;
-    const auto needed = [&] { return total(plan(fitted).bytes) + besides; };
+    const auto needed = [&] { return total(plan(fitted).bytes) + other_bytes; };
     const bool is_auto = options.memory == MemoryMode::automatic;
     const index_t most_saved =
         options.act_budget > 0 ? options.act_budget : static_cast<index_t>(std::min(each, kMaxSaved));
     if (is_auto) fitted.act_budget = 1;  // no map
-    index_t pass = slice_of(options.batch, 0, group.size).count;
-    if (options.micro_batch > 0) pass = std::min(pass, options.micro_batch);
+    index_t pass = images_per_pass(options, group.size);
     while (needed() > each) {
         if (pass == 1 || options.fused_update)
             throw InputError(fmt::format(

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -10,6 +11,7 @@
 #include "data/formats/decimal.h"
 #include "inference/model_config.h"
 #include "kernels/error.h"
+#include "runtime/communicator.h"
 #include "runtime/threads.h"
 #include "train/toml_text.h"
 #include "train/tune.h"
@@ -39,6 +41,11 @@ std::string to_string(const Interval& interval) {
 
 bool has_limit(const TrainingOptions& o) {
     return o.max_steps > 0 || o.epochs > 0 || o.max_minutes > 0;
+}
+
+index_t images_per_pass(const TrainingOptions& options, int processes) {
+    const index_t largest = slice_of(options.batch, 0, processes).count;  // rank 0 has the largest slice
+    return options.micro_batch > 0 ? std::min(largest, options.micro_batch) : largest;
 }
 
 namespace {

@@ -272,6 +272,8 @@ void visit_training_options(Options& o, Visitor&& visitor) {
 void check(const TrainingOptions& options);
 // Whether something ends the run, as a decay of the learning rate needs.
 bool has_limit(const TrainingOptions& options);
+// Images that each of `processes` processes takes at once, at most.
+index_t images_per_pass(const TrainingOptions& options, int processes);
 // An option of memory that these options do not use, as a message; empty if there is none. Not part of
 // check(): old runs may have recorded one.
 std::string unused_memory_option(const TrainingOptions& options);

@@ -28,12 +28,6 @@ MemoryPolicy policy_of(const TrainingOptions& options, const Glow& glow, index_t
     return policy;
 }
 
-// Maximum images per pass on root, which has the largest slice.
-index_t micro_batch_of(const TrainingOptions& options, const Communicator& processes) {
-    const index_t mine = slice_of(options.batch, 0, processes.size()).count;
-    return options.micro_batch > 0 ? std::min(mine, options.micro_batch) : mine;
-}
-
 double drift_tolerance_of(const TrainingOptions& options) {
     if (options.drift_tolerance > 0) return options.drift_tolerance;
     return drift_tolerance(options.precision);
@@ -71,7 +65,7 @@ Trainer::Trainer(const TrainingOptions& options, const Backend& backend, Memory&
       derived_(glow_),
       weights_(take_weights(options, glow_.parameters(), memory, mode.gradients_only)),
       gradient_pass_(options_, context_, backend.exec().device, glow_, derived_, memory,
-                     micro_batch_of(options, backend.communicator()),
+                     images_per_pass(options, backend.communicator().size()),
                      slice_of(options.init_batch, 0, backend.communicator().size()).count),
       drift_tolerance_(drift_tolerance_of(options)) {
     check_precision(backend, options.precision);

@@ -77,10 +77,9 @@ class NetworkTimer {
         network_ =
             make_network(network_shape(shape_, coupling_options(options.model)),
                          options.model.coupling_form(), options.precision, engine, "network", parameters_);
-        index_t images = slice_of(options.batch, 0, backend.communicator().size()).count;
-        if (options.micro_batch > 0) images = std::min(images, options.micro_batch);
         images_ =
-            images_per_tile(options.tile, shape_.pixels(), options.model.width, images, backend.blocking());
+            images_per_tile(options.tile, shape_.pixels(), options.model.width,
+                            images_per_pass(options, backend.communicator().size()), backend.blocking());
     }
 
     bool available() {
