@@ -17,6 +17,9 @@
 namespace glow {
 namespace {
 
+// Time of another choice, relative to the first, below which it replaces the first: differences of less are noise.
+constexpr double kClearlyFaster = 0.98;
+
 double median_seconds(const Exec& exec, int warm_ups, int runs, const std::function<void()>& work) {
     std::vector<double> all;
     for (int run = 0; run < warm_ups + runs; ++run) {
@@ -48,10 +51,9 @@ class TuningBlas : public Blas {
             for (int algorithm = 0; algorithm < blas_.algorithms(gemm); ++algorithm) {
                 blas_.choose(gemm, algorithm);
                 const double seconds = median_seconds(exec_, 2, 7, [&] {
-                    for (int i = 0; i < kInARow; ++i) blas_.run(gemm, a, b, c, data, scratch);
+                    for (int i = 0; i < kProducts; ++i) blas_.run(gemm, a, b, c, data, scratch);
                 });
-                // Another algorithm than the first must be clearly faster.
-                if (algorithm == 0) fastest = 0.98 * seconds;
+                if (algorithm == 0) fastest = kClearlyFaster * seconds;
                 if (algorithm > 0 && seconds < fastest) best = algorithm, fastest = seconds;
             }
             blas_.choose(gemm, best);
@@ -61,7 +63,7 @@ class TuningBlas : public Blas {
     }
 
   private:
-    static constexpr int kInARow = 10;  // a wait takes as long as a small product
+    static constexpr int kProducts = 10;  // per measurement: a wait takes as long as a small product
     Blas& blas_;
     Exec exec_;
     std::map<Gemm, int>& chosen_;
@@ -210,7 +212,7 @@ std::vector<Engine> measured_engines(const TrainingOptions& options, const Backe
         };
         const double products = *seconds(Engine::gemm);
         const std::optional<double> library = seconds(Engine::library);
-        const bool faster = library && *library < 0.98 * products;
+        const bool faster = library && *library < kClearlyFaster * products;
         engines.push_back(faster ? Engine::library : Engine::gemm);
         info(fmt::format("tuned level {}: products {:.3f} ms, cudnn {}: {}", level, products * 1e3,
                          library ? fmt::format("{:.3f} ms", *library * 1e3) : "not available",
