@@ -148,8 +148,8 @@ SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vec
     const FlowBuffers& buffers = model.buffers;
     const ModelConfig& config = model.glow.config();
     const index_t D = config.dimensions();
-    std::vector<double> unless_wanted(largest == nullptr ? static_cast<std::size_t>(N) : 0);
-    if (largest == nullptr) largest = unless_wanted.data();
+    std::vector<double> scratch(largest == nullptr ? static_cast<std::size_t>(N) : 0);
+    if (largest == nullptr) largest = scratch.data();
     for_each_pass(model, N, [&](index_t first, index_t count) {
         Flow flow = buffers.flow(
             count, buffers.labels_to_device(exec, count, labels != nullptr ? labels + first : nullptr));
@@ -159,10 +159,7 @@ SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vec
         model.glow.decode(model.context, flow);
         download_images(model, flow, pixels + first * D, largest + first);
     });
-    cross_out_not_finite(config, N, largest, pixels);
-    SampleHealth health;
-    health.add(N, largest);
-    return health;
+    return cross_out_not_finite(config, N, largest, pixels);
 }
 
 // Forward and backward with the memory that one policy needs.

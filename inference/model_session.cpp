@@ -69,13 +69,10 @@ SampleHealth ModelSession::sample(const SampleRequest& request, std::uint8_t* pi
     if (!(request.temperature >= 0 && request.temperature <= 100))
         throw InputError(
             fmt::format("sample: expected a temperature between 0 and 100, got {}", request.temperature));
-    std::vector<double> unless_wanted(largest == nullptr ? static_cast<std::size_t>(request.count) : 0);
-    if (largest == nullptr) largest = unless_wanted.data();
+    std::vector<double> scratch(largest == nullptr ? static_cast<std::size_t>(request.count) : 0);
+    if (largest == nullptr) largest = scratch.data();
     glow::sample(model_.runnable(), request, pixels, largest);
-    cross_out_not_finite(config(), request.count, largest, pixels);
-    SampleHealth health;
-    health.add(request.count, largest);
-    return health;
+    return cross_out_not_finite(config(), request.count, largest, pixels);
 }
 
 void ModelSession::save_weights(const std::filesystem::path& file) {

@@ -30,10 +30,14 @@ std::string SampleHealth::text() const {
     return text;
 }
 
-void cross_out_not_finite(const ModelConfig& model, index_t N, const double* largest, std::uint8_t* images) {
+SampleHealth cross_out_not_finite(const ModelConfig& model, index_t N, const double* largest,
+                                  std::uint8_t* images) {
     for (index_t n = 0; n < N; ++n)
         if (!std::isfinite(largest[n]))
             cross_out(images + n * model.dimensions(), model.image_height, model.image_width, model.channels);
+    SampleHealth health;
+    health.add(N, largest);
+    return health;
 }
 
 }  // namespace glow

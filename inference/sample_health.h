@@ -22,7 +22,8 @@ struct SampleHealth {
     // "9 of 64 not finite (crossed out), 1 far out of range"
     std::string text() const;
 };
-// Draws a cross over every non-finite image in [N, H, W, C], according to largest [N].
-void cross_out_not_finite(const ModelConfig& model, index_t N, const double* largest, std::uint8_t* images);
+// Draws a cross over every non-finite image in [N, H, W, C], according to largest [N]. Returns their health.
+SampleHealth cross_out_not_finite(const ModelConfig& model, index_t N, const double* largest,
+                                  std::uint8_t* images);
 
 }  // namespace glow

@@ -60,9 +60,7 @@ std::optional<SampleSheet> sample_sheet(const RunnableModel& model, std::uint64_
         processes.all_gather_slices(N, static_cast<std::size_t>(D), pixels.data());
         processes.all_gather_slices(N, sizeof(double), largest.data());
         if (!processes.is_root()) continue;
-        cross_out_not_finite(config, N, largest.data(), pixels.data());
-        SampleHealth found;
-        found.add(N, largest.data());
+        const SampleHealth found = cross_out_not_finite(config, N, largest.data(), pixels.data());
         const std::string label = fmt::format("T = {:g}", temperature);
         if (found.any())
             invalid_samples +=

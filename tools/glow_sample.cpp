@@ -87,14 +87,12 @@ void run(const CommandLine& command, const Options& options) {
                 .labels = classes.empty() ? nullptr : classes.data(),
                 .progress = [&](index_t done) { progress.show(before + done, all); }},
                pixels.data(), largest.data());
-        SampleHealth found;
-        found.add(grid.tiles(), largest.data());
+        const SampleHealth found = cross_out_not_finite(model, grid.tiles(), largest.data(), pixels.data());
         not_finite.push_back(found.not_finite);
         out_of_range.push_back(found.out_of_range);
         if (found.any())
             command.warn("samples at temperature {:g}: {}; use a lower --temperature or train longer",
                          temperatures[i], found.text());
-        cross_out_not_finite(model, grid.tiles(), largest.data(), pixels.data());
         panels[i] = panel(temperatures[i], pixels.data(), grid.tiles());
     }
     write_png(options.output, side_by_side(panels));

@@ -65,8 +65,7 @@ SampleHealth decode_file(const CommandLine& command, const LatentReader& latents
         flow.labels = latents.labels().empty() ? nullptr : latents.labels().data() + first;
         latents.read(first, flow);
         decode_images(model, flow, pixels.data(), largest.data());
-        found.add(count, largest.data());
-        cross_out_not_finite(latents.model(), count, largest.data(), pixels.data());
+        found.add(cross_out_not_finite(latents.model(), count, largest.data(), pixels.data()));
         sink.append(pixels.data(), count);
         progress.show(first + count, latents.images());
     }
