@@ -62,6 +62,10 @@ std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest
             problems += fmt::format("; {}", error.what());
             const fs::path file = fs::weakly_canonical(path, ignored);
             if (fs::is_regular_file(file, ignored)) damaged.push_back(file);
+        } catch (const Error& error) {
+            throw Error(fmt::format(
+                "{}; the file may be intact: try again, or give --resume an older checkpoint of the run",
+                error.what()));
         }
     }
     if (candidates.empty()) {

@@ -37,7 +37,8 @@ struct ResumedRun {
 // The checkpoint to resume from; empty to start a new run. In the run's own folder that is latest.h5, or if
 // it is damaged or missing the newest valid checkpoint, with a warning. Throws InputError if the folder has a
 // run but the request is for a new one or for a checkpoint of another run, if the requested file is not a
-// checkpoint, or if the folder has checkpoints but none is valid.
+// checkpoint, or if the folder has checkpoints but none is valid. Throws Error if a checkpoint cannot be read:
+// it must not count as damaged.
 std::optional<ResumedRun> find_run_to_resume(const RunRequest& request, const RunFolder& folder);
 
 // The data set of the run in `folder`, whose config.toml has these options. If the file does not exist there,

@@ -45,7 +45,9 @@ std::string set_attribute(const Handle& owner, const std::string& name, hid_t ty
 bool Hdf5File::has_attribute(const std::string& object, const std::string& name) const {
     const Lock lock(library());
     const Handle owner = open_object(id_, shown_, object);
-    return H5Aexists(owner, name.c_str()) > 0;
+    const bool has = H5Aexists(owner, name.c_str()) > 0;
+    require_read(shown_, object);
+    return has;
 }
 
 std::string Hdf5File::string_attribute(const std::string& object, const std::string& name) const {

@@ -4,6 +4,12 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <iterator>
+#include <system_error>
+
+#include "data/formats/hdf5_writer.h"
 #include "kernels/error.h"
 
 namespace glow::hdf5 {
@@ -16,6 +22,16 @@ std::mutex& library() {
         pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
     static_cast<void>(failed);  // no memory: a child may wait forever
     return mutex;
+}
+
+int& read_error() {
+    static int error = 0;
+    return error;
+}
+
+bool is_missing_or_forbidden(int error) {
+    constexpr int kErrors[] = {ENOENT, ENOTDIR, EACCES, EPERM, EISDIR, ELOOP, ENAMETOOLONG};
+    return std::find(std::begin(kErrors), std::end(kErrors), error) != std::end(kErrors);
 }
 
 std::string reason() {
@@ -45,8 +61,15 @@ void silence() {
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 
+void require_read(const std::filesystem::path& file, const std::string& object) {
+    if (read_error() != 0)
+        throw Error(fmt::format("{}: {}: cannot be read: {}", file.string(), object,
+                                std::generic_category().message(read_error())));
+}
+
 [[noreturn]] void bad_input(const std::filesystem::path& file, const std::string& object,
                             const std::string& what) {
+    require_read(file, object);
     throw InputError(fmt::format("{}: {}: {}", file.string(), object, what));
 }
 
@@ -55,13 +78,16 @@ void require_not_shorter(hid_t file, const std::filesystem::path& shown, index_t
     void* descriptor = nullptr;
     struct stat status {};
     if (H5Fget_vfd_handle(file, H5P_DEFAULT, &descriptor) < 0 ||
-        fstat(*static_cast<int*>(descriptor), &status) != 0 || status.st_size < bytes)
+        fstat(*static_cast<int*>(descriptor), &status) != 0)
+        read_error() = errno;
+    require_read(shown, object);
+    if (status.st_size < bytes)
         bad_input(shown, object, "cannot be read: the file became shorter while it was open");
 }
 
-Handle file_access() {
+Handle file_access(int* error) {
     Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-    H5Pset_fapl_sec2(access);
+    use_driver(access, error);
     H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
 #if (H5_VERS_MAJOR == 1 && H5_VERS_MINOR == 10 && H5_VERS_RELEASE >= 7) || \
     (H5_VERS_MAJOR == 1 && H5_VERS_MINOR == 12 && H5_VERS_RELEASE >= 1) || \

@@ -16,9 +16,21 @@ static_assert(sizeof(hid_t) == sizeof(std::int64_t), "HDF5 1.10 or newer");
 
 namespace glow::hdf5 {
 
-// Locked by every public function: HDF5 is for one thread at a time.
 std::mutex& library();
-using Lock = std::lock_guard<std::mutex>;
+// errno of the first failed read of a file, or of a failure to open one that may be transient, since library()
+// was locked; 0 if none. HDF5 itself takes some objects that it cannot read for absent or empty.
+int& read_error();
+// Held by every public function: HDF5 is for one thread at a time.
+class Lock {
+  public:
+    explicit Lock(std::mutex& mutex) : lock_(mutex) { read_error() = 0; }
+
+  private:
+    std::lock_guard<std::mutex> lock_;
+};
+// Whether a file that cannot be opened with this errno is missing or forbidden. Otherwise the failure may be
+// transient, and says nothing about the file.
+bool is_missing_or_forbidden(int error);
 
 class Handle {
   public:
@@ -47,11 +59,13 @@ std::string reason();
 // Turns off HDF5's printing, and its cleanup at exit, which would retry failed writes and complain.
 void silence();
 
-// Throws InputError about an object in a file.
+// Throws Error if a read has failed: call where HDF5 reports that something is absent.
+void require_read(const std::filesystem::path& file, const std::string& object);
+// Throws InputError about an object in a file, or Error if a read has failed: the file may be as it should be.
 [[noreturn]] void bad_input(const std::filesystem::path& file, const std::string& object,
                             const std::string& what);
 // Call after every read, with the file's size when it was opened: HDF5 returns zeros beyond the end of a file,
-// and a file may shrink while it is open. Throws InputError.
+// and a file may shrink while it is open. Throws as bad_input().
 void require_not_shorter(hid_t file, const std::filesystem::path& shown, index_t bytes,
                          const std::string& object);
 
@@ -59,10 +73,10 @@ void require_not_shorter(hid_t file, const std::filesystem::path& shown, index_t
 
 // Files are opened without HDF5 locks: writers rename complete files into place, and many cluster file
 // systems have no locks.
-Handle file_access();
-Handle link_access();     // follows links within the file only
-Handle parents_made();    // creates missing parent groups
-Handle array_creation();  // same content, same bytes
+Handle file_access(int* error);  // *error: see hdf5_writer.h
+Handle link_access();            // follows links within the file only
+Handle parents_made();           // creates missing parent groups
+Handle array_creation();         // same content, same bytes
 
 // ---- Element types -------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "data/formats/hdf5_objects.h"
-#include "data/formats/hdf5_writer.h"
 #include "data/formats/input_path.h"
 #include "kernels/error.h"
 
@@ -95,7 +94,7 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
         try {
             refuse_if_hdf5_crashes(file, path);
             return open_unchecked(file, path);
-        } catch (const InputError&) {
+        } catch (const Error&) {
             if (attempt == kOpenAttempts || without_links(path) == file) throw;
         }
     }
@@ -109,17 +108,24 @@ Hdf5File Hdf5File::open_unchecked(const std::filesystem::path& file, const std::
             "expected the name of an HDF5 file, found an empty one: is a variable on the command line not set?");
     std::error_code code;
     const auto status = std::filesystem::status(file, code);
-    if (!std::filesystem::exists(status))
+    if (!std::filesystem::exists(status)) {
+        if (!is_missing_or_forbidden(code.value()))
+            throw Error(fmt::format("cannot open {}: {}", shown.string(), code.message()));
         throw InputError(fmt::format("cannot open {}: {}", shown.string(), file_problem(file)));
+    }
     if (!std::filesystem::is_regular_file(status))
         throw InputError(
             fmt::format("cannot open {}: expected an HDF5 file, found {}", shown.string(),
                         std::filesystem::is_directory(status) ? "a folder" : "a device or pipe"));
     const auto bytes = static_cast<index_t>(std::filesystem::file_size(file, code));
-    const Handle access = file_access();
+    if (code) throw Error(fmt::format("cannot open {}: {}", shown.string(), code.message()));
+    const Handle access = file_access(&read_error());
     const hid_t id = H5Fopen(file.c_str(), H5F_ACC_RDONLY, access);
     if (id < 0) {
         const std::string why = reason();
+        if (read_error() != 0)
+            throw Error(fmt::format("cannot open {}: {}", shown.string(),
+                                    std::generic_category().message(read_error())));
         if (why.find("signature not found") != std::string::npos)
             throw InputError(
                 fmt::format("cannot open {}: it is not an HDF5 file (glow_data makes data sets, "
@@ -135,8 +141,7 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path, const std::filesyst
     file.write_error_ = std::make_unique<int>(0);
     const Lock lock(library());
     silence();
-    const Handle access = file_access();
-    use_writer(access, file.write_error_.get());
+    const Handle access = file_access(file.write_error_.get());
     file.id_ = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
     if (file.id_ < 0) throw Error(fmt::format("cannot create {}: {}", file.shown_.string(), reason()));
     return file;

@@ -36,7 +36,7 @@ struct ChunkInfo {
 std::string shape_text(const std::vector<index_t>& shape);
 
 // Functions throw InputError if a file being read is wrong (the message names file, object, what was expected
-// and what was found) and Error if writing fails. T is std::uint8_t, std::int32_t, float or double and must
+// and what was found) and Error if reading or writing fails: a disk or network may answer again later. T is std::uint8_t, std::int32_t, float or double and must
 // be the type in the file (either byte order); there is no silent conversion.
 class Hdf5File {
   public:

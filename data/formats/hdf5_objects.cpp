@@ -12,14 +12,20 @@ bool find(hid_t file, const std::filesystem::path& shown, const std::string& nam
         if (begin == std::string::npos) break;  // the root, or trailing slashes
         end = std::min(name.find('/', begin), name.size());
         const std::string prefix = name.substr(0, end);
-        if (H5Lexists(file, prefix.c_str(), access) <= 0) return false;
+        if (H5Lexists(file, prefix.c_str(), access) <= 0) {
+            require_read(shown, prefix);
+            return false;
+        }
         H5L_info_t info;
         if (H5Lget_info(file, prefix.c_str(), &info, access) < 0) bad_input(shown, prefix, reason());
         if (info.type != H5L_TYPE_HARD && info.type != H5L_TYPE_SOFT)
             bad_input(shown, prefix, "links to another file, which is not allowed");
         const htri_t there = H5Oexists_by_name(file, prefix.c_str(), access);
         if (there < 0) bad_input(shown, prefix, "is a damaged link or one that leaves the file: " + reason());
-        if (there == 0) return false;
+        if (there == 0) {
+            require_read(shown, prefix);
+            return false;
+        }
     }
     return true;
 }

@@ -13,7 +13,7 @@ void read_object(const Hdf5File& file, hid_t object, const std::string& name, in
     const auto attempt = [](auto read) {
         try {
             read();
-        } catch (const InputError&) {
+        } catch (const Error&) {
         }
     };
     std::vector<std::string> attributes;

@@ -267,6 +267,20 @@ TEST_F(SharedFolder, RunsWithoutSymbolicLinks) {
     unsetenv("GLOW_NO_HARD_LINKS");
 }
 
+// The newest checkpoint must not be set aside because the disk did not answer for a moment.
+TEST_F(SharedFolder, UnreadableCheckpointIsNotDamaged) {
+    make_run("run", 2);
+    const Words resume = {"--out", "run", "--resume", "auto", "--max-steps", "3", "--quiet"};
+    const auto files = all_files();
+    Surroundings failing;
+    failing.environment = {{"LD_PRELOAD", GLOW_FAILING_READ}, {"GLOW_UNREADABLE", "/step-00000002.h5"}};
+    const Outcome outcome = Process(folder.path(), GLOW_TRAIN_PROGRAM, resume, failing).wait();
+    expect_error(outcome, 1, "run/latest.h5: Input/output error; the file may be intact: try again");
+    EXPECT_EQ(all_files(), files);
+    EXPECT_EQ(start(GLOW_TRAIN_PROGRAM, resume).wait().code, 0);
+    EXPECT_TRUE(fs::exists(folder / "run/checkpoints/step-00000003.h5"));
+}
+
 // ---- Two processes, one output -------------------------------------------------------------------
 
 // Every command with an output, which is the last word.

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <hdf5.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstring>
@@ -21,6 +23,20 @@
 // HDF5 leaks memory of files that it could not close (full-disk tests).
 extern "C" const char* __lsan_default_suppressions() {
     return "leak:libhdf5";
+}
+
+namespace {
+int g_reads_until_failure = 0;  // the read that makes it 0 fails
+}
+
+// Replaces pread(). The declaration avoids that of a C library that checks sizes.
+extern "C" ssize_t failing_pread(int file, void* to, std::size_t bytes, off_t position) __asm__("pread");
+extern "C" ssize_t failing_pread(int file, void* to, std::size_t bytes, off_t position) {
+    if (g_reads_until_failure > 0 && --g_reads_until_failure == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_pread64, file, to, bytes, position);
 }
 
 namespace glow {
@@ -676,6 +692,54 @@ TEST(Hdf5File, ReportsFileThatCannotBeCreated) {
         expect_throw<Error>([&] { Hdf5File::create(folder / "none" / "a.h5"); },
                             {"cannot create", "a.h5", "No such file or directory"});
     Hdf5File::create(folder / "a.h5").close();
+}
+
+// A read that fails says nothing about the file. HDF5 reports some objects that it cannot read as absent or empty:
+// without "/ema" a model would use other weights, without "/valid/images" a run would have no validation.
+TEST(Hdf5File, FailedReadIsNoAbsenceOrDamage) {
+    const TemporaryFolder folder;
+    const std::vector<float> weights(500, 0.5f);
+    const std::vector<std::uint8_t> rows(3000, 7);
+    const std::vector<std::string> names = {"one", "two"};
+    {
+        Hdf5File file = Hdf5File::create(folder / "a.h5");
+        file.write<float>("/params/level0/weight", {500}, weights.data());
+        file.write<float>("/ema/level0/weight", {500}, weights.data());
+        file.create_growing<std::uint8_t>("/valid/images", {30});
+        file.append<std::uint8_t>("/valid/images", 100, rows.data());
+        file.write_strings("/names", names);
+        file.set_string("/", "config", std::string(3000, 'c'));
+        file.close();
+    }
+    int failed = 0;
+    for (bool complete = false; !complete; ++failed) {
+        ASSERT_LT(failed, 500);
+        g_reads_until_failure = failed + 1;
+        try {
+            const Hdf5File file = Hdf5File::open(folder / "a.h5");
+            EXPECT_TRUE(file.has_attribute("/", "config"));
+            EXPECT_EQ(file.string_attribute("/", "config"), std::string(3000, 'c'));
+            EXPECT_TRUE(file.exists("/ema"));
+            EXPECT_FALSE(file.exists("/none"));
+            EXPECT_TRUE(file.exists("/valid/images"));
+            EXPECT_EQ(file.arrays().size(), 4u);
+            EXPECT_EQ(file.arrays("/params").size(), 1u);
+            EXPECT_EQ(file.describe("/valid/images").shape, (std::vector<index_t>{100, 30}));
+            EXPECT_EQ(file.read<std::uint8_t>("/valid/images", {100, 30}), rows);
+            EXPECT_EQ(file.read<float>("/params/level0/weight", {500}), weights);
+            EXPECT_EQ(file.read_strings("/names"), names);
+            complete = g_reads_until_failure > 0;
+            EXPECT_TRUE(complete) << "read " << failed << " failed unnoticed";
+        } catch (const InputError& error) {
+            ADD_FAILURE() << "read " << failed << ": " << error.what();
+        } catch (const Error& error) {
+            EXPECT_NE(std::string(error.what()).find("a.h5"), std::string::npos) << error.what();
+            EXPECT_NE(std::string(error.what()).find("Input/output error"), std::string::npos)
+                << error.what();
+        }
+        g_reads_until_failure = 0;
+    }
+    EXPECT_GT(failed, 20);
 }
 
 TEST(Hdf5File, FullDiskLeavesNoFile) {
