@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <iterator>
+#include <new>
 #include <string_view>
 #include <vector>
 
@@ -223,6 +224,15 @@ bool read_converted(TIFF* tiff, const Layout& layout, Image& image, char (&messa
     return true;
 }
 
+// libtiff reports a lack of memory like damage. Throws std::bad_alloc if there is not what reading takes.
+void require_memory(TIFF* tiff, const Layout& layout, std::size_t file_bytes) {
+    const tmsize_t block = TIFFIsTiled(tiff) != 0 ? TIFFTileSize(tiff) : TIFFStripSize(tiff);
+    const std::size_t samples = std::max<std::size_t>(1, layout.samples);
+    if (block <= 0 || block > kImageBytesLimit / static_cast<tmsize_t>(samples)) return;  // damaged
+    const auto packed = static_cast<std::size_t>(layout.is_direct() ? 0 : 4 * layout.H * layout.W);
+    ::operator delete(::operator new(packed + static_cast<std::size_t>(block) * samples + file_bytes));
+}
+
 // The colors of a picture whose colors are already multiplied by alpha.
 Image over_black(const Image& image) {
     const index_t colors = image.C - 1;
@@ -271,7 +281,10 @@ Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown,
     const bool complete = layout.is_direct() ? read_direct(reader.tiff, layout, image)
                                              : read_converted(reader.tiff, layout, image, reader.message);
     reader.reading = false;
-    if (!complete || reader.damaged) fail();
+    if (!complete || reader.damaged) {
+        require_memory(reader.tiff, layout, bytes.size());
+        fail();
+    }
     const auto lose = [&](const char* what) {
         if (lost != nullptr) *lost = what;
     };

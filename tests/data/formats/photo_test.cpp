@@ -523,6 +523,21 @@ TEST(Photo, LackOfMemoryIsNoDamagedJpeg) {
     };
     EXPECT_THROW(decode(), std::bad_alloc);
 }
+
+TEST(Photo, LackOfMemoryIsNoDamagedTiff) {
+    if (!reads_tiff()) GTEST_SKIP() << "this build has no libtiff";
+    std::string bytes = make::file_named(make::compressed_tiff_files(), "palette");
+    bytes.replace(54, 2, "\x05\x80", 2);  // PackBits
+    // Width, height and rows of a strip: 3000. Pixels take 34 MiB, and libtiff 9 for a strip.
+    for (const std::size_t entry : {10, 22, 82}) bytes.replace(entry + 8, 4, "\xb8\x0b\0\0", 4);
+    expect_throw<InputError>([&] { decoded(bytes, 3); }, {"x", "TIFF"});
+    std::optional<LittleMemory> little;
+    const auto decode = [&] {
+        decode_tiff(span_of(bytes), "x", nullptr,
+                    [&](index_t, index_t) { little.emplace(rlim_t{40} << 20); });
+    };
+    EXPECT_THROW(decode(), std::bad_alloc);
+}
 #endif
 
 // Each repeated scan is a pass over all pixels.
