@@ -21,8 +21,9 @@ Image decode_photo(std::span<const std::uint8_t> bytes, const std::string& shown
                    const SizeHook& on_size = {});
 
 // The same for coding without loss: throws InputError if conversion to C channels would lose part of the
-// picture: 16 bits per channel, transparency, further channels, pages, pictures or frames, CMYK, or colors if
-// C = 1. `gray` is true if the file has no colors; for C = 3 its three channels are then equal.
+// picture: 16 bits per channel or palette color, transparency, further channels, pages, pictures or frames,
+// CMYK, or colors if C = 1. `gray` is true if the file has no colors; for C = 3 its three channels are then
+// equal.
 struct ExactPhoto {
     Image image;
     bool gray = false;

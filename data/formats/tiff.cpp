@@ -233,6 +233,22 @@ void require_memory(TIFF* tiff, const Layout& layout, std::size_t file_bytes) {
     ::operator delete(::operator new(packed + static_cast<std::size_t>(block) * samples + file_bytes));
 }
 
+// Whether the palette's colors have more than 8 bits. Writers store a value v of 8 bits as v, 256 v or 257 v.
+bool has_deep_palette(TIFF* tiff, const Layout& layout) {
+    std::uint16_t* colors[3] = {};
+    if (layout.photometric != PHOTOMETRIC_PALETTE || layout.bits > 8 ||
+        TIFFGetField(tiff, TIFFTAG_COLORMAP, &colors[0], &colors[1], &colors[2]) != 1)
+        return false;
+    const auto all = [&](auto&& fits) {
+        return std::all_of(std::begin(colors), std::end(colors), [&](const std::uint16_t* values) {
+            return std::all_of(values, values + (std::size_t{1} << layout.bits), fits);
+        });
+    };
+    return !all([](std::uint16_t value) { return value < 256; }) &&
+           !all([](std::uint16_t value) { return value % 256 == 0; }) &&
+           !all([](std::uint16_t value) { return value % 257 == 0; });
+}
+
 // The colors of a picture whose colors are already multiplied by alpha.
 Image over_black(const Image& image) {
     const index_t colors = image.C - 1;
@@ -288,7 +304,7 @@ Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown,
     const auto lose = [&](const char* what) {
         if (lost != nullptr) *lost = what;
     };
-    if (layout.bits > 8) lose("it has more than 8 bits a channel");
+    if (layout.bits > 8 || has_deep_palette(reader.tiff, layout)) lose("it has more than 8 bits a channel");
     const bool alpha = layout.is_direct() && layout.alpha(),
                one_sample = layout.gray() || layout.photometric == PHOTOMETRIC_PALETTE;
     if (layout.samples > (one_sample ? 1 : 3) + alpha) lose("it has a further channel");

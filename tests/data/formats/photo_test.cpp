@@ -340,6 +340,11 @@ TEST(Photo, CodingWithoutLossRefusesPagesFramesAndDepth) {
             }
         refuse(make::tiff(alpha), "transparent");
         refuse(make::file_named(make::compressed_tiff_files(), "cmyk"), "not RGB");
+        std::string palette = make::file_named(make::compressed_tiff_files(), "palette");
+        write_bytes(folder / "fine", palette);  // 8 bits in the high byte
+        EXPECT_EQ(read_photo_exactly(folder / "fine", 3).image.C, 3);
+        palette[134] = 1;  // the low byte of the first color
+        refuse(palette, "8 bits");
         write_bytes(folder / "fine", make::tiff({}));
         EXPECT_FALSE(read_photo_exactly(folder / "fine", 3).gray);
     }
