@@ -103,9 +103,16 @@ void ImageFolder::give_one_class_each() {
               [](const File& a, const File& b) { return fs::path(a.name) < fs::path(b.name); });
 }
 
-// A class that vanishes, because its folder or all of its photographs are dangling links, would change the
-// labels of those after it.
+// A class that vanishes, because its folder is a link to another one, or it or all of its photographs are
+// dangling links, would change the labels of those after it.
 void ImageFolder::require_all_classes() const {
+    if (!folder_repeats_.empty()) {
+        const auto& [link, photo] = folder_repeats_.front();
+        throw InputError(fmt::format(
+            "{}: {} is a symbolic link to a folder with photographs of another class, such as {}; remove the link, or "
+            "use --no-classes",
+            folder_.string(), link, photo));
+    }
     std::vector<std::string> missing;
     for (const auto& [name, problem] : unreadable_) {
         if (in_no_folder(name) && is_photo_name(name)) continue;
@@ -159,6 +166,7 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
     skipped_ = std::move(listed.skipped);
     other_files_ = std::move(listed.other_files);
     repeats_ = std::move(listed.repeats);
+    folder_repeats_ = std::move(listed.folder_repeats);
     unreadable_ = std::move(listed.unreadable);
     set_classes();
     if (options.tile) measure();

@@ -37,7 +37,8 @@ struct ImageFolderOptions {
 // Skipped, or an error with `strict`: files that are damaged, unreadable or smaller than one square, image
 // names that are dangling links, pipes or similar, folders that cannot be listed, and with `classes` images
 // outside a subfolder. Throws InputError without a folder or an image, if classes are requested and there
-// are fewer than two, if a class cannot be read at all, or if a file has names in two classes.
+// are fewer than two, if a class cannot be read at all, or if a file has names in two classes, also through a
+// link to a folder.
 class ImageFolder : public ImageSource {
   public:
     ImageFolder(const std::filesystem::path& folder, const ImageFolderOptions& options);
@@ -100,7 +101,7 @@ class ImageFolder : public ImageSource {
     std::vector<Item> train_, test_;
     std::vector<std::string> classes_, skipped_;
     std::map<std::string, index_t> other_files_;
-    std::vector<PhotoFiles::Repeat> repeats_;
+    std::vector<PhotoFiles::Repeat> repeats_, folder_repeats_;
     std::vector<PhotoFiles::Unreadable> unreadable_;
 };
 

@@ -97,6 +97,32 @@ void remove_repeats(const fs::path& folder, PhotoFiles& files) {
     }
 }
 
+struct FolderLink {
+    fs::path name, target;  // relative to the folder of photographs; absolute
+};
+
+// files.names: sorted.
+void find_folder_repeats(const fs::path& folder, const std::vector<FolderLink>& links, PhotoFiles& files) {
+    if (links.empty()) return;
+    std::vector<bool> done(links.size(), false);
+    fs::path parent, resolved;
+    std::error_code ignored;
+    for (const std::string& name : files.names) {
+        const fs::path path = name;
+        if (!path.has_parent_path()) continue;
+        if (path.parent_path() != parent) {
+            parent = path.parent_path();
+            resolved = fs::canonical(folder / parent, ignored);
+        }
+        for (std::size_t n = 0; n < links.size(); ++n) {
+            if (done[n] || *path.begin() == *links[n].name.begin() || !is_within(resolved, links[n].target))
+                continue;
+            files.folder_repeats.push_back({links[n].name.string(), name});
+            done[n] = true;
+        }
+    }
+}
+
 }  // namespace
 
 void refuse_run_folder(const fs::path& folder) {
@@ -116,6 +142,7 @@ PhotoFiles list_photos(const fs::path& folder) try {
     refuse_run_folder(folder);
     PhotoFiles files;
     std::vector<fs::path> links, read = {fs::canonical(folder)};
+    std::vector<FolderLink> skipped;
     list(folder, "", files, links);
     for (std::size_t n = 0; n < links.size(); ++n) {
         std::sort(links.begin() + static_cast<std::ptrdiff_t>(n), links.end());
@@ -127,6 +154,7 @@ PhotoFiles list_photos(const fs::path& folder) try {
             files.skipped.push_back(
                 fmt::format("{}: symbolic link to a folder that is already read or contains one that is",
                             (folder / link).string()));
+            skipped.push_back({link, target});
             continue;
         }
         read.push_back(target);
@@ -136,6 +164,7 @@ PhotoFiles list_photos(const fs::path& folder) try {
     std::sort(files.names.begin(), files.names.end(),
               [](const std::string& a, const std::string& b) { return fs::path(a) < fs::path(b); });
     std::sort(files.skipped.begin(), files.skipped.end());
+    find_folder_repeats(folder, skipped, files);
     return files;
 } catch (const fs::filesystem_error& error) {
     throw InputError(fmt::format("cannot open folder {}: {}", folder.string(), error.code().message()));

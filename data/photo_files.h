@@ -18,6 +18,9 @@ struct PhotoFiles {
         std::string name, same_as;
     };
     std::vector<Repeat> repeats;
+    // Links to folders among `skipped` whose target holds photographs of another top folder than the link's.
+    // same_as: one of them.
+    std::vector<Repeat> folder_repeats;
     // Those of `skipped` that may be photographs or folders of photographs. name: path relative to the folder.
     struct Unreadable {
         std::string name, problem;

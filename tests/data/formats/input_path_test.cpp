@@ -202,6 +202,8 @@ TEST_F(UnusableImages, LinkToParentIsNotClass) {
     fs::remove(folder / "1.png");
     put("cats/1.png");
     fs::create_directory_symlink(elsewhere.path(), folder / "away");
+    expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); }, {"parent", "another class"});
+    for (const char* const loop : {"self", "parent"}) fs::remove(folder / loop);
     skipped();
     EXPECT_EQ(classes, (std::vector<std::string>{"away", "cats"}));
 }

@@ -695,13 +695,51 @@ TEST_F(PhotoFolder, LinkedFoldersAreReadOnce) {
     std::filesystem::create_directory_symlink("a", folder / "twice");
     std::filesystem::create_directory_symlink("..", folder / "a/up");
     std::filesystem::create_directory_symlink("/", folder / "root");
-    ImageFolder source(folder.path(), options());
+    ImageFolderOptions options = this->options();
+    options.classes = false;
+    ImageFolder source(folder.path(), options);
     EXPECT_EQ(source.files().size(), 2u);
     const std::vector<std::string> skipped = source.take_skipped();
     ASSERT_EQ(skipped.size(), 4u);
     for (const std::string& problem : skipped)
         EXPECT_NE(problem.find("symbolic link to a folder that is already read"), std::string::npos)
             << problem;
+}
+
+// Leaving out class b would change the label of c.
+TEST_F(PhotoFolder, LinkToAnotherClassIsError) {
+    namespace fs = std::filesystem;
+    const TemporaryFolder elsewhere;
+    put("a/deeper/1.png", 10);
+    put("c/1.png", 20);
+    write_bytes(elsewhere / "1.png", read_bytes(folder / "a/deeper/1.png"));
+    fs::create_directory(folder / "c/none");
+    const auto expect_refused = [&](const fs::path& target, const fs::path& link, const std::string& photo) {
+        fs::create_directory_symlink(target, folder / link);
+        expect_throw<InputError>([&] { ImageFolder(folder.path(), options()); },
+                                 {link.string() + " is a symbolic link", photo, "--no-classes"});
+        ImageFolderOptions all = options();
+        all.classes = false;
+        EXPECT_EQ(ImageFolder(folder.path(), all).take_skipped().size(), 1u);
+        all.strict = true;
+        all.classes.reset();
+        expect_throw<InputError>([&] { ImageFolder(folder.path(), all); }, {link.string(), "--strict"});
+        fs::remove(folder / link);
+    };
+    expect_refused("a", "b", "a/deeper/1.png");
+    expect_refused("a/deeper", "b", "a/deeper/1.png");
+    expect_refused(".", "b", "a/deeper/1.png");
+    expect_refused("../a", "c/more", "a/deeper/1.png");
+    fs::create_directory_symlink(elsewhere.path(), folder / "b");
+    expect_refused(elsewhere.path(), "d", "b/1.png");
+    // Links within a class, and to no photograph, change no label.
+    fs::create_directory_symlink("deeper", folder / "a/link");
+    fs::create_directory_symlink("../a", folder / "a/self");
+    fs::create_directory_symlink("c/none", folder / "e");
+    ImageFolder source(folder.path(), options());
+    EXPECT_EQ(source.classes(), (std::vector<std::string>{"a", "b", "c"}));
+    EXPECT_EQ(source.files().size(), 3u);
+    EXPECT_EQ(source.take_skipped().size(), 3u);
 }
 
 // Otherwise a photograph could be in training and test.
