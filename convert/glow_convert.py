@@ -182,6 +182,8 @@ def run(arguments):
     latest = Path(arguments.input) / "latest.h5"
     files = read_input(tf_checkpoint_files, arguments.input) or [latest if os.path.exists(latest) else arguments.input]
     claim_outputs([("the input", file) for file in files], [("--output", arguments.output)])
+    if os.path.isfile(arguments.output) and not arguments.force:
+        raise OutputRefused(f"{arguments.output} exists: choose another name, or replace it with --force")
     if arguments.source:
         read = import_foreign if arguments.source in FOREIGN else import_ours
         config, trees, counters, notes = read_input(read, arguments.source, arguments)
@@ -276,6 +278,7 @@ def main():
     parser.add_argument("--state", type=word, choices=["float64", "float32"],
                         help="with --to onnx: type of the state between the networks, which are float32 (default float64, as glow_eval)")
     parser.add_argument("--no-ema", action="store_true", help="with --to: raw weights instead of averages")
+    parser.add_argument("--force", action="store_true", help="replace the output if it exists")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="no notes")
     parser.add_argument("--version", action="version", version=version_text(), help="show the versions of Glow and of what it uses here")

@@ -27,7 +27,7 @@ struct Options {
     ModelOptions model;
     DataOptions data;
     std::string input, output;  // input: another way to give --data
-    bool skip = false;
+    bool skip = false, force = false;
 };
 
 // Names the file behind latest.h5, which a run that continues moves to another checkpoint.
@@ -205,6 +205,7 @@ void run(const CommandLine& command, Options options) {
                               {{"--checkpoint", options.model.checkpoint}, {"--data", options.data.data}},
                               {{"--output", options.output}});
     refuse_other_name(options.output, "a compressed file");
+    refuse_existing(options.output, options.force);
     const Backend backend = open_cpu_backend(command, options.model.device, options.model.threads);
     const auto checkpoint = find_checkpoint(options.model.checkpoint);
     if (options.data.is_folder())
@@ -240,6 +241,7 @@ int main(int argc, char** argv) {
                 "Leave out photographs that cannot be read or coded without loss (16 bits, transparency), "
                 "instead of refusing");
             app.add_option("-o,--output", options->output, "Compressed file")->required();
+            app.add_flag("--force", options->force, "Replace the compressed file if it exists");
             command.action([&command, options] { run(command, *options); });
         });
 }

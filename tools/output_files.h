@@ -50,7 +50,8 @@ void refuse_file_of_run(const NamedPath& output);
 void refuse_other_pictures(const NamedPath& folder, index_t count);
 
 // Throws InputError if the file exists, unless `force`. For outputs that may not be replaced by accident: a
-// data set takes time to make and runs depend on it, and a picture's name may be that of a photograph.
+// data set takes time to make and runs depend on it, a compressed file may be the only copy of photographs, and
+// a picture's name may be that of a photograph.
 void refuse_existing(const std::filesystem::path& output, bool force);
 
 // Only the check of inputs: throws InputError if an existing output is one of the inputs.

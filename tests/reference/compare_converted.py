@@ -42,8 +42,8 @@ def report(name, good, text):
     print(f"{'ok    ' if good else 'FAILED'}  {name:<34} {text}")
 
 
-def convert(*arguments):
-    return forked_scripts.run(PROGRAMS / "glow_convert", *arguments)
+def convert(*arguments, force=True):
+    return forked_scripts.run(PROGRAMS / "glow_convert", *arguments, *["--force"] * force)
 
 
 def evaluate(folder, checkpoint):
@@ -447,6 +447,10 @@ def refusals(folder):
         done = convert(*given)
         line = done.stderr.count("\n") == 1 and done.stderr.startswith("glow_convert: error: ")
         report(f"refused: {name}", done.returncode == 2 and part in done.stderr and line and not (folder / "out").exists(), done.stderr.strip()[:110])
+    existing = (folder / "own.npz").read_bytes()
+    done = convert("--to", "npz", folder / "c.h5", "-o", folder / "own.npz", force=False)
+    kept = (folder / "own.npz").read_bytes() == existing
+    report("refused: an existing file", done.returncode == 2 and kept and "own.npz exists" in done.stderr and "--force" in done.stderr, done.stderr.strip()[:110])
 
 
 def compare_outputs(folder):
@@ -476,7 +480,7 @@ def compare_outputs(folder):
         report(f"noted: assumed bits, {' '.join(map(str, bits)) or 'not given'}", done.returncode == 0 and ("--n-bits 5" in done.stderr) == told, done.stderr.strip()[:110])
     for locale in ("C.UTF-8", "C"):
         for name in ("\u00e9.npz", os.fsdecode(b"\xff.npz")):
-            done = run(["--to", "npz", folder / "o.h5", "-o", folder / name], stdout=subprocess.PIPE, env={"LC_ALL": locale, "PYTHONIOENCODING": "ascii" if locale == "C" else "utf-8:strict"})
+            done = run(["--to", "npz", folder / "o.h5", "-o", folder / name, "--force"], stdout=subprocess.PIPE, env={"LC_ALL": locale, "PYTHONIOENCODING": "ascii" if locale == "C" else "utf-8:strict"})
             report(f"named: {ascii(name)} in {locale}", done.returncode == 0 and (folder / name).exists(), done.stderr.decode().strip()[:110])
 
 

@@ -54,7 +54,7 @@ def run(program, *arguments):
 
 
 def convert(*arguments, **environment):
-    return subprocess.run([sys.executable, PROGRAMS / "glow_convert", *map(str, arguments)], capture_output=True, text=True,
+    return subprocess.run([sys.executable, PROGRAMS / "glow_convert", *map(str, arguments), "--force"], capture_output=True, text=True,
                           env={**os.environ, **environment})
 
 

@@ -154,7 +154,7 @@ class Tools:
     def convert(self, model, tensors, path):
         config, source = model.config, path.with_suffix(".npz")
         np.savez(source, **tensors)
-        run(sys.executable, "-B", self.programs / "glow_convert", "--from", "openai", source, "-o", path, "--size", config["image_size"],
+        run(sys.executable, "-B", self.programs / "glow_convert", "--from", "openai", source, "-o", path, "--force", "--size", config["image_size"],
             "--n-bits", config["n_bits_x"], "--weight-y", config["weight_y"], "--batch", config["batch"],
             *(["--permutation", "reverse"] if config["flow_permutation"] == 0 else []))
         return path

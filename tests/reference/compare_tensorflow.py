@@ -165,7 +165,7 @@ def handmade(folder):
 
 def through_glow_convert(programs, folder):
     def convert(source, output, **options):
-        return subprocess.run([sys.executable, programs / "glow_convert", "--from", "openai", source, "--size", "8", "-o", output],
+        return subprocess.run([sys.executable, programs / "glow_convert", "--from", "openai", source, "--size", "8", "-o", output, "--force"],
                               capture_output=True, text=True, **options)
 
     np.savez(folder / "same.npz", **golden_variables())

@@ -23,7 +23,7 @@ struct Compress : Commands {
 
 TEST_F(Compress, RoundTripsAndReportsSize) {
     make_run("run", 20);
-    for (const Words& more : {Words{}, Words{"--batch", "3", "--threads", "1"}}) {
+    for (const Words& more : {Words{}, Words{"--batch", "3", "--threads", "1", "--force"}}) {
         const Outcome outcome =
             compress(kFrom + Words{"--split", "train", "-o", "x.glow", "--json", "--quiet"} + more);
         ASSERT_EQ(outcome.code, 0) << outcome.err;
@@ -136,6 +136,9 @@ TEST_F(CompressPhotos, RestoresFolderWithNames) {
 
 TEST_F(CompressPhotos, NeverOverwritesOrLeavesTheFolder) {
     ASSERT_EQ(archive("photos", "p.glow", {"--quiet"}).code, 0);
+    const std::string compressed = read_bytes(folder / "p.glow");
+    expect_error(archive("photos/holiday", "p.glow", {"--quiet"}), 2, "p.glow exists");
+    EXPECT_EQ(read_bytes(folder / "p.glow"), compressed);
     ASSERT_EQ(restore("p.glow", "back").code, 0);
     write_bytes(folder / "back/a.png", "mine");
     std::filesystem::remove(folder / "back/holiday/b.png");
@@ -212,8 +215,8 @@ TEST_F(CompressPhotos, RejectsBadInput) {
     refused(archive("nowhere", "p.glow", {"--quiet"}), "nowhere");
     refused(archive("photos", "p.glow", {"--data", "d.h5"}), "once");
     refused(archive("photos", "p.glow", {"--split", "valid"}), "--split");
-    refused(archive("photos", "photos/a.png", {"--force"}), "--force");
-    refused(archive("photos", "photos/a.png"), "would overwrite");
+    for (const Words& more : {Words{}, Words{"--force"}})
+        refused(archive("photos", "photos/a.png", more), "would overwrite");
 }
 
 TEST_F(Compress, RejectsBadInput) {
