@@ -10,11 +10,13 @@ import io
 import os
 import re
 import socket
+import stat
 import sys
 import time
 from pathlib import Path
 
 RUN_FILES = {"config.toml", "metrics.csv", "eval.csv", "audit.csv", "run.lock", "latest.h5", "best.h5"}
+ABANDONED_SECONDS = 24 * 3600  # of temporary files of other hosts
 LOCK_SECONDS = 2.0  # a killed process holds its locks until its memory is freed
 
 
@@ -46,6 +48,7 @@ def claim_outputs(inputs, outputs):
         if not target.parent.is_dir():
             raise OutputRefused(f"{option} {path}: cannot be written: no folder {target.parent}")
         _lock(target, f"{option} {path}")
+        _remove_abandoned_files(target.parent)
         # The rename would silently replace a file that is write-protected.
         if exists and not os.access(target, os.W_OK):
             raise OutputRefused(f"cannot write {path}: {os.strerror(errno.EACCES)}")
@@ -56,16 +59,14 @@ def write_atomically(path, write):
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         return write(path)
-    # Does not look like a temporary file of the commands: a run removes those from its folder unless they are locked, and
-    # HDF5 refuses locked files.
-    temporary = path.with_name(f".{_fnv(os.fsencode(path.name)):016x}-{os.getpid()}.tmp")
+    temporary, descriptor = _open_temporary_file(path.parent)
     try:
         write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        os.fsync(descriptor)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def save_figure(figure, path, **options):
@@ -73,6 +74,53 @@ def save_figure(figure, path, **options):
     picture = io.BytesIO()
     figure.savefig(picture, **options)
     write_atomically(path, lambda temporary: Path(temporary).write_bytes(picture.getbuffer()))
+
+
+def _temporary_prefix():
+    return f".glow-{_fnv(os.fsencode(socket.gethostname())) & 0xFFFFFFFF:08x}-"
+
+
+def _open_temporary_file(folder):
+    """Path and descriptor of a new file, named as by atomic_file.cpp. Its lock marks it as in use."""
+    for attempt in range(1000):
+        temporary = folder / f"{_temporary_prefix()}{os.getpid()}-{attempt}.tmp"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            continue
+        # Another process may find the new file before it is locked, and remove it.
+        if _try_lock(descriptor, without_locks=True) and _same(descriptor, temporary):
+            return temporary, descriptor
+        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+    raise OSError(errno.EEXIST, "its temporary files were removed")
+
+
+def _remove_abandoned_files(folder):
+    """Removes the temporary files that killed processes left, of commands too, like remove_abandoned_files() in atomic_file.h."""
+    try:
+        names = [name for name in os.listdir(folder) if name.startswith(".glow-") and name.endswith(".tmp")]
+    except OSError:  # a folder that cannot be listed
+        return
+    for name in names:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder / name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                status = os.fstat(descriptor)
+                old = name.startswith(_temporary_prefix()) or status.st_mtime < time.time() - ABANDONED_SECONDS
+                if stat.S_ISREG(status.st_mode) and old and _try_lock(descriptor, without_locks=False):
+                    os.unlink(folder / name)
+            finally:
+                os.close(descriptor)
+
+
+def _try_lock(descriptor, without_locks):
+    """False if another descriptor holds the lock; `without_locks` on a file system without locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return without_locks and error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
 
 
 def _run_that_owns(path):

@@ -125,11 +125,29 @@ class WriteAtomically(unittest.TestCase):
             write_atomically(path, lambda temporary: temporary.write_text("new"))
             self.assertEqual(path.read_text(), "new")
 
-    def test_temporary_files_are_none_of_a_runs(self):
+    def test_files_of_killed_processes_are_removed(self):
+        write = "import os, sys; sys.path.insert(0, sys.argv[1]); from output_files import *\nwrite_atomically(sys.argv[2], lambda temporary: {})"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "page.html"
+            killed = [sys.executable, "-c", write.format("temporary.write_text('half') and os.kill(os.getpid(), 9)"), TOOLS, path]
+            self.assertEqual(subprocess.run(killed).returncode, -9)
+            left = os.listdir(folder)
+            self.assertEqual(len(left), 1)
+            other = Path(folder) / ".glow-00000000-1-0.tmp"  # of another host
+            other.write_text("new")
+            claim_outputs([], [("-o", path)])
+            self.assertEqual(sorted(os.listdir(folder)), [other.name, ".page.html.lock"])
+            os.utime(other, (0, 0))
+            write_atomically(path, lambda temporary: temporary.write_text("page") and claim_outputs([], [("-o", path.with_name("b"))]))
+            self.assertEqual(sorted(os.listdir(folder)), [".b.lock", ".page.html.lock", "page.html"])
+
+    def test_temporary_files_are_locked(self):
         with tempfile.TemporaryDirectory() as folder:
             def write(temporary):
                 temporary.write_text("page")
-                self.assertFalse(temporary.name.startswith(".glow-"), "a run would remove it")
+                # The names and the lock of data/formats/atomic_file.cpp.
+                self.assertRegex(temporary.name, rf"^\.glow-[0-9a-f]{{8}}-{os.getpid()}-0\.tmp$")
+                self.assertFalse(output_files._try_lock(os.open(temporary, os.O_WRONLY), without_locks=True))
 
             name = "\u00e4" * 120 + ".html"  # the temporary file's name must not be longer
             write_atomically(Path(folder) / name, write)
