@@ -20,7 +20,8 @@ namespace glow {
 struct ProcessGroup {
     int rank = 0, size = 1;
     int local_rank = 0, local_size = 1;
-    int mask_share = 0;  // processor_share() of this process (runtime/threads.h); 0: unknown
+    int mask_share = 0;   // processor_share() of this process (runtime/threads.h); 0: unknown
+    int gpu_sharing = 0;  // processes that use this process's GPU; 0: unknown
     std::vector<std::string> hosts = {""};  // of every rank
 };
 

@@ -65,6 +65,17 @@ int device_count() {
     return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
+std::string device_id() {
+    int device = 0;
+    cudaDeviceProp properties{};
+    GLOW_CUDA(cudaGetDevice(&device));
+    GLOW_CUDA(cudaGetDeviceProperties(&properties, device));
+    std::string id;
+    for (const char byte : properties.uuid.bytes)
+        id += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+    return id;
+}
+
 std::string problem(int ordinal) {
     int count = 0;  // not written without a driver
     const cudaError_t status = cudaGetDeviceCount(&count);

@@ -26,6 +26,8 @@ bool has_code_for(int capability, std::string_view architectures);
 
 // Number of GPUs visible to this process; 0 if none can be used.
 int device_count();
+// The same text for this thread's GPU in every process that uses it, and for no other GPU.
+std::string device_id();
 // Owners of a stream, an event and an instantiated graph.
 class Stream;
 class Event;

@@ -25,6 +25,9 @@ DeviceScope::~DeviceScope() = default;
 int device_count() {
     return 0;
 }
+std::string device_id() {
+    refuse();
+}
 void Close::operator()(Stream*) const noexcept {}
 void Close::operator()(Event*) const noexcept {}
 void Close::operator()(Graph*) const noexcept {}

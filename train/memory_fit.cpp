@@ -25,8 +25,9 @@ index_t default_act_budget(Device device, const ProcessGroup& group) {
     int sharing = group.local_size;
     if (device == Device::cuda && device_bytes() > 0) {  // plans need no GPU
         bytes = device_bytes();
+        // A launcher may show every process a GPU of its own as the only one.
         const int devices = cuda::device_count();
-        sharing = (sharing + devices - 1) / devices;
+        sharing = group.gpu_sharing > 0 ? group.gpu_sharing : (sharing + devices - 1) / devices;
     }
     return static_cast<index_t>(bytes / 4) / sharing;
 }

@@ -386,7 +386,13 @@ void Session::open_model() {
 void Session::choose_memory() {
     std::optional<TrainingOptions> recorded;
     if (resumed_) recorded = resumed_->options_for(processes.group());
-    reuse_recorded_sizes(options, recorded ? &*recorded : nullptr, request.device, processes.group());
+    ProcessGroup group = processes.group();
+    if (request.device == Device::cuda && device_bytes() > 0) {
+        const std::string mine = cuda::device_id();
+        const std::vector<std::string> all = gather_texts(processes, mine);
+        group.gpu_sharing = static_cast<int>(std::count(all.begin(), all.end(), mine));
+    }
+    reuse_recorded_sizes(options, recorded ? &*recorded : nullptr, request.device, group);
     struct {
         index_t micro_batch, act_budget;
     } chosen = {options.micro_batch, options.act_budget};

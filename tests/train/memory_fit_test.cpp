@@ -16,7 +16,13 @@ TEST(ActBudget, IsAQuarterOfWhatProcessesShare) {
     EXPECT_EQ(alone, static_cast<index_t>(memory_limit_bytes() / 4));
     EXPECT_EQ(default_act_budget(Device::cpu, eight), alone / 8);
     if (device_bytes() > 0) {
-        EXPECT_EQ(default_act_budget(Device::cuda, {}), static_cast<index_t>(device_bytes() / 4));
+        const auto quarter = static_cast<index_t>(device_bytes() / 4);
+        EXPECT_EQ(default_act_budget(Device::cuda, {}), quarter);
+        // Each of the eight processes sees a GPU of its own, or they share one.
+        for (const int sharing : {1, 8}) {
+            eight.gpu_sharing = sharing;
+            EXPECT_EQ(default_act_budget(Device::cuda, eight), quarter / sharing);
+        }
     }
 }
 
