@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
@@ -9,6 +10,19 @@
 #include "runtime/device.h"
 
 namespace glow {
+namespace {
+
+// Before the memory of the sums is freed. The other processes take part: they start the same sums before they
+// can fail or wait for later ones.
+void wait_for_sums(const Context& context) {
+    if (context.counting()) return;
+    try {
+        context.communicator.finish_all_reduces(context.exec);
+    } catch (const std::exception&) {  // already failing: the first exception is reported
+    }
+}
+
+}  // namespace
 
 // ---- Whole model -----------------------------------------------------------------------------------
 
@@ -22,6 +36,10 @@ WholeModelUpdate::WholeModelUpdate(const Context& context, const Exec& exec, ind
       scratch_(memory[Category::communication].take_bytes(context.communicator.scratch_bytes(exec, size))),
       complete_(size),
       started_(size) {}
+
+WholeModelUpdate::~WholeModelUpdate() {
+    if (started_ < size_) wait_for_sums(context_);
+}
 
 // Whether sums run during backward: on a GPU only if they can be captured in its CUDA graph.
 bool WholeModelUpdate::overlaps() const {
@@ -80,6 +98,10 @@ FusedUpdate::FusedUpdate(const Context& context, const Exec& exec, Glow& glow, c
     step_ = state.take<OptimizerStep>(1);
     squares_ = state.take<double>(std::ssize(glow.blocks()));
     partial_ = state.take<double>(square_scratch());
+}
+
+FusedUpdate::~FusedUpdate() {
+    if (summing_) wait_for_sums(context_);
 }
 
 void FusedUpdate::begin_step(const OptimizerStep& step) {

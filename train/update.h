@@ -50,6 +50,8 @@ class WholeModelUpdate : public Update {
     // partial: square_scratch() doubles.
     WholeModelUpdate(const Context& context, const Exec& exec, index_t size, const Weights& weights,
                      Memory& memory, double* partial);
+    // After an exception during backward, waits for the sums in flight, which use these arrays.
+    ~WholeModelUpdate() override;
 
     void begin_step(const OptimizerStep& step) override;
     void begin_backward(bool last) override { summing_ = last && overlaps(); }
@@ -86,6 +88,7 @@ class FusedUpdate : public Update {
   public:
     // Allocates buffers from the arenas of gradients, state and communication.
     FusedUpdate(const Context& context, const Exec& exec, Glow& glow, const Weights& weights, Memory& memory);
+    ~FusedUpdate() override;  // as ~WholeModelUpdate()
 
     void begin_step(const OptimizerStep& step) override;
     void begin_backward(bool) override {}

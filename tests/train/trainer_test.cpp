@@ -1,4 +1,7 @@
 // The training step: memory, gradients under every memory policy, drift and fallback, failures.
+#include <memory>
+#include <new>
+
 #include "inference/evaluate.h"
 #include "inference/sample.h"
 #include "inference/statistics.h"
@@ -475,6 +478,47 @@ TEST(TrainerFailure, UnusableWeightsAreNotSaved) {
     std::fill_n(w.ema + W.offset, W.shape[0], 0.0f);
     training.trainer.weights_changed();
     expect_throw<Error>([&] { training.trainer.check_usable(); }, {"level0/step1", "singular"});
+}
+
+// One of two processes, whose sums do nothing.
+struct SumsInFlight : Communicator {
+    SumsInFlight() : Communicator({.rank = 0, .size = 2, .hosts = {"", ""}}) {}
+    void all_reduce_async(const Exec&, index_t, float*, void*) override { ++running; }
+    void finish_all_reduces(const Exec&) override { running = 0; }
+    int running = 0;
+};
+
+// Runs out of memory while a sum is in flight.
+struct FailsDuringSum : Blas {
+    explicit FailsDuringSum(const SumsInFlight& sums) : sums(sums), blas(make_cpu_blas(1)) {}
+    std::size_t scratch_bytes(const Gemm& gemm) override { return blas->scratch_bytes(gemm); }
+    void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
+             void* scratch) override {
+        if (sums.running > 0) throw std::bad_alloc();
+        blas->run(gemm, a, b, c, data, scratch);
+    }
+    bool has_bf16() const override { return blas->has_bf16(); }
+    const SumsInFlight& sums;
+    std::unique_ptr<Blas> blas;
+};
+
+TEST(TrainerFailure, SumsEndBeforeTheirMemoryIsFreed) {
+    TrainingOptions options = small_options(8, 8, 3, 2, 2, 512);  // more parameters than a bucket has
+    for (const bool fused : {false, true}) {
+        options.fused_update = fused;
+        SumsInFlight sums;
+        const Backend backend(Device::cpu, 1, 0, &sums, nullptr, std::make_unique<FailsDuringSum>(sums));
+        const MemoryPlan plan = memory_plan(options, options.init_batch, backend);
+        Memory memory(Device::cpu, capacity_of(plan, Device::cpu));
+        const Images images(2, options.model);
+        {
+            Trainer trainer(options, backend, memory);
+            trainer.initialize(images.batch());
+            EXPECT_THROW(trainer.step(images.batch(), update_of(0)), std::bad_alloc);
+            EXPECT_GT(sums.running, 0);
+        }
+        EXPECT_EQ(sums.running, 0) << fused;
+    }
 }
 
 TEST(TrainerFailure, MissingHardwareIsBadInput) {
