@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <optional>
 
 #include "kernels/error.h"
 #include "runtime/communicator.h"
@@ -16,6 +17,7 @@
 #include "train/run.h"
 #include "train/run_log.h"
 #include "train/run_plan.h"
+#include "train/stop_signals.h"
 #include "train/timer.h"
 
 namespace {
@@ -115,6 +117,9 @@ void run(CommandLine& command, TrainingRequest& request) {
         command.result(to_toml(request.options), to_json(request.options));
         return;
     }
+    // Opening MPI, NCCL and the GPU may take minutes, and a run that a signal ends meanwhile is to be continued.
+    std::optional<StopSignals> signals;
+    if (!request.plan) signals.emplace();
     const std::unique_ptr<Communicator> processes =
         open_communicator(request.communicator, request.plan ? Device::cpu : request.device);
     request.processes = processes.get();

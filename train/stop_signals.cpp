@@ -12,6 +12,7 @@ namespace glow {
 namespace {
 
 volatile std::sig_atomic_t g_stop = 0;  // the only type a signal handler may write
+int g_instances = 0;
 const char* g_answer = nullptr;
 bool g_terminal = false;
 thread_local bool g_left_to_caller = false;
@@ -52,9 +53,10 @@ SignalsLeftToCaller::~SignalsLeftToCaller() {
     g_left_to_caller = false;
 }
 
-StopSignals::StopSignals(const char* answer, bool terminal) : installed_(!g_left_to_caller) {
+StopSignals::StopSignals(const char* answer, bool terminal)
+    : installed_(!g_left_to_caller), outer_answer_(g_answer), outer_terminal_(g_terminal) {
     if (!installed_) return;
-    g_stop = 0;
+    if (g_instances++ == 0) g_stop = 0;
     g_answer = answer;
     g_terminal = terminal;
     struct sigaction action {};
@@ -69,6 +71,9 @@ StopSignals::StopSignals(const char* answer, bool terminal) : installed_(!g_left
 StopSignals::~StopSignals() {
     if (!installed_) return;
     for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &previous_[i], nullptr);
+    g_answer = outer_answer_;
+    g_terminal = outer_terminal_;
+    --g_instances;
 }
 
 bool StopSignals::requested() {

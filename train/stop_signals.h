@@ -18,8 +18,8 @@ class SignalsLeftToCaller {
     SignalsLeftToCaller& operator=(const SignalsLeftToCaller&) = delete;
 };
 
-// During its lifetime, signals only request a stop. One instance at a time, except in runs under
-// SignalsLeftToCaller.
+// During its lifetime, signals only request a stop. Instances may be nested: a request lasts until the outermost
+// one ends. One thread at a time, except in runs under SignalsLeftToCaller.
 class StopSignals {
   public:
     // answer: text that the first signal prints immediately on stderr, because the step may take minutes; it
@@ -34,6 +34,8 @@ class StopSignals {
   private:
     static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP, SIGPIPE};
     const bool installed_;
+    const char* const outer_answer_;
+    const bool outer_terminal_;
     std::array<struct sigaction, kSignals.size()> previous_;
 };
 

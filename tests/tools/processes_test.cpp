@@ -444,6 +444,32 @@ TEST_F(Processes, SignalsWriteCheckpoint) {
     stop("int", [](const Process& run) { ::kill(ranks_of(run.pid()).at(2), SIGINT); });
 }
 
+// Whether a process handles a signal.
+bool handles(pid_t pid, int signal) {
+    std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with("SigCgt:"))
+            return ((std::stoull(line.substr(7), nullptr, 16) >> (signal - 1)) & 1) != 0;
+    return false;
+}
+
+TEST_F(Processes, SignalWhileMpiOpensWritesCheckpoint) {
+    const std::string command = train_command(words("run", 100000));
+    Process run = start_two(command, "while [ ! -e go ]; do sleep 0.05; done; " + command);
+    std::map<int, pid_t> ranks;
+    ASSERT_TRUE(run.wait_until([&] {
+        ranks = ranks_of(run.pid());
+        return ranks.contains(0) && handles(ranks.at(0), SIGUSR1);
+    }));
+    ::kill(ranks.at(0), SIGUSR1);
+    std::ofstream(folder / "go").close();
+    const Outcome outcome = run.wait();
+    EXPECT_EQ(outcome.code, kUnfinished) << outcome.err;
+    EXPECT_NE(outcome.out.find("ended by signal at step 0"), std::string::npos)
+        << outcome.out << outcome.err;
+    EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 0);
+}
+
 // ---- A trained model ------------------------------------------------------------------------------------
 
 TEST_F(Processes, EvaluationIsShared) {
