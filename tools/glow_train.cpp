@@ -7,6 +7,7 @@
 #include "kernels/error.h"
 #include "runtime/communicator.h"
 #include "runtime/device.h"
+#include "runtime/launcher.h"
 #include "tools/command_line.h"
 #include "tools/config_file.h"
 #include "tools/numbers.h"
@@ -114,7 +115,7 @@ void train(CommandLine& command, const TrainingRequest& request) {
 void run(CommandLine& command, TrainingRequest& request) {
     complete_request(command, request);
     if (request.print_config) {
-        command.result(to_toml(request.options), to_json(request.options));
+        if (detect_launch().rank == 0) command.result(to_toml(request.options), to_json(request.options));
         return;
     }
     // Opening MPI, NCCL and the GPU may take minutes, and a run that a signal ends meanwhile is to be continued.

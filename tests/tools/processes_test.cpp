@@ -244,6 +244,9 @@ TEST_F(Processes, BadUsageAndHelpArePrintedOnce) {
     const Outcome help = start(3, {"--help"}).wait();
     EXPECT_EQ(help.code, 0) << help.err;
     EXPECT_EQ(count(help.out, "Usage:"), 1) << help.out;
+    const Outcome config = start(3, words("x", 2, {"--print-config"})).wait();
+    EXPECT_EQ(config.code, 0) << config.err;
+    EXPECT_EQ(count(config.out, "max-steps = 2"), 1) << config.out;
     // Errors known only to the last rank are reported by it.
     const Words one = words("x", 2), other = words("x", 2, {"--no-such-option"});
     const Outcome alone = start_two(train_command(one), train_command(other)).wait();
@@ -465,8 +468,7 @@ TEST_F(Processes, SignalWhileMpiOpensWritesCheckpoint) {
     std::ofstream(folder / "go").close();
     const Outcome outcome = run.wait();
     EXPECT_EQ(outcome.code, kUnfinished) << outcome.err;
-    EXPECT_NE(outcome.out.find("ended by signal at step 0"), std::string::npos)
-        << outcome.out << outcome.err;
+    EXPECT_NE(outcome.out.find("ended by signal at step 0"), std::string::npos) << outcome.out << outcome.err;
     EXPECT_EQ(CheckpointEdit(folder / "run/latest.h5").step, 0);
 }
 
