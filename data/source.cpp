@@ -39,6 +39,20 @@ struct Packed {
     }
 };
 
+// draw_validation(). unit: what the labels are of, for the message.
+std::vector<bool> draw_of(const std::vector<std::int32_t>& labels, std::int32_t n_classes,
+                          const SplitOptions& options, const char* unit) {
+    if (!(options.valid >= 0.0 && options.valid < 1.0))
+        throw InputError(
+            fmt::format("--valid: expected a fraction from 0 to below 1, found {}", options.valid));
+    const index_t count = std::ssize(labels),
+                  valid = std::llround(options.valid * static_cast<double>(count));
+    if (count < 1 || valid >= count)
+        throw InputError(
+            fmt::format("{} {} with --valid {} leave none for training", count, unit, options.valid));
+    return draw_holdout(labels, n_classes, valid, 1, options.seed, 0);
+}
+
 // Which of the first `train` training images are for validation. Several images of one photograph are all for
 // validation, or none of them is.
 std::vector<bool> draw_validation(const ImageSource& source, index_t train, const SplitOptions& options) {
@@ -51,12 +65,8 @@ std::vector<bool> draw_validation(const ImageSource& source, index_t train, cons
         if (groups.empty() || n == 0 || groups[n] != groups[n - 1]) of_group.push_back(labels[n]);
         number[n] = of_group.size() - 1;
     }
-    const index_t count = std::ssize(of_group),
-                  valid = std::llround(options.valid * static_cast<double>(count));
-    if (count < 1 || valid >= count)
-        throw InputError(fmt::format("{} {} with --valid {} leave none for training", count,
-                                     count < train ? "photographs" : "images", options.valid));
-    const std::vector<bool> drawn = draw_holdout(of_group, classes, valid, 1, options.seed, 0);
+    const std::vector<bool> drawn =
+        draw_of(of_group, classes, options, std::ssize(of_group) < train ? "photographs" : "images");
     std::vector<bool> taken(labels.size());
     for (std::size_t n = 0; n < taken.size(); ++n) taken[n] = drawn[number[n]];
     return taken;
@@ -64,12 +74,14 @@ std::vector<bool> draw_validation(const ImageSource& source, index_t train, cons
 
 }  // namespace
 
+std::vector<bool> draw_validation(const std::vector<std::int32_t>& labels, std::int32_t n_classes,
+                                  const SplitOptions& options) {
+    return draw_of(labels, n_classes, options, "images");
+}
+
 DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source, const SplitOptions& options,
                           const std::function<void(index_t done, index_t total)>& progress) {
     const SourceInfo& from = source.info();
-    if (!(options.valid >= 0.0 && options.valid < 1.0))
-        throw InputError(
-            fmt::format("--valid: expected a fraction from 0 to below 1, found {}", options.valid));
     const auto limited = [](index_t limit, index_t images) {
         return limit < 0 ? images : std::min(limit, images);
     };

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "data/dataset.h"
 #include "kernels/base.h"
@@ -49,6 +50,12 @@ struct SplitOptions {
     double valid = 0.05;
     std::uint64_t seed = 0;
 };
+
+// Which images of these labels are for validation: options.valid of them, drawn by options.seed. With n_classes
+// < 2 the labels only count the images. Throws InputError for a fraction out of range, or if none is left for
+// training.
+std::vector<bool> draw_validation(const std::vector<std::int32_t>& labels, std::int32_t n_classes,
+                                  const SplitOptions& options);
 
 // Writes the data set atomically, one batch in memory at a time. Calls progress(done, total) after each
 // batch. Returns the counts written. Throws InputError if no training image is left.

@@ -56,10 +56,6 @@ ModelConfig model_for(const ModelConfig& trained, const std::vector<py::ssize_t>
     return with_image_size(trained, {shape[1], shape[2]});
 }
 
-std::vector<py::ssize_t> shape_of(const py::array& array) {
-    return {array.shape(), array.shape() + array.ndim()};
-}
-
 // "i4". Types may be equal without being the same object, such as that of an unpickled array.
 std::string type_name(const py::dtype& type) {
     return fmt::format("{}{}", type.kind(), type.itemsize());
@@ -70,6 +66,10 @@ bool is_native(const py::dtype& type) {
 }
 
 }  // namespace
+
+std::vector<py::ssize_t> shape_of(const py::array& array) {
+    return {array.shape(), array.shape() + array.ndim()};
+}
 
 DeviceArray::DeviceArray(const py::capsule& capsule) {
     if (capsule.name() == nullptr || std::string(capsule.name()) != kUnused)

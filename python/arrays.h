@@ -36,6 +36,8 @@ class DeviceArray {
     std::string type_;
 };
 
+std::vector<py::ssize_t> shape_of(const py::array& array);
+
 // Images, and the model for images of their size.
 struct GivenImages {
     GivenImages() = default;

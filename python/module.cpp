@@ -13,13 +13,14 @@
 #include <thread>
 #include <type_traits>
 
-#include "data/dataset.h"
 #include "data/formats/hdf5_probe.h"
+#include "data/source.h"
 #include "inference/latents.h"
 #include "inference/model_file.h"
 #include "inference/model_session.h"
 #include "kernels/error.h"
 #include "python/arrays.h"
+#include "python/dataset.h"
 #include "python/gil.h"
 #include "python/training.h"
 #include "runtime/cuda.h"
@@ -297,50 +298,32 @@ class Model {
     std::unique_ptr<ModelSession> session_;
 };
 
-// splits: {name: (images uint8 [N, H, W, C], labels int32 [N] or None)}.
-void write_dataset(const std::string& file, const std::string& name, const py::dict& splits) {
-    struct Split {
-        std::string name;
-        py::array_t<std::uint8_t, py::array::c_style> images;
-        std::optional<py::array_t<std::int32_t, py::array::c_style>> labels;
-    };
-    std::vector<Split> all;
-    DatasetInfo info;
-    info.name = name;
-    for (const auto& [key, value] : splits) {
-        const auto pair = value.cast<py::tuple>();
-        Split split{
-            key.cast<std::string>(), pair[0].cast<py::array_t<std::uint8_t, py::array::c_style>>(), {}};
-        if (!pair[1].is_none()) split.labels = pair[1].cast<py::array_t<std::int32_t, py::array::c_style>>();
-        if (split.images.ndim() != 4 || split.images.size() == 0)
-            throw InputError(fmt::format("{}: images must be uint8 [N, H, W, C], with N > 0", split.name));
-        const bool first = all.empty();
-        const index_t H = split.images.shape(1), W = split.images.shape(2), C = split.images.shape(3);
-        if (!first && (H != info.H || W != info.W || C != info.C))
-            throw InputError("the images of all splits must have one shape");
-        if (!first && split.labels.has_value() != all[0].labels.has_value())
-            throw InputError("either all splits have labels or none");
-        info.H = H;
-        info.W = W;
-        info.C = C;
-        if (split.labels) {
-            const auto& labels = *split.labels;
-            if (labels.ndim() != 1 || labels.shape(0) != split.images.shape(0))
-                throw InputError(fmt::format("{}: expected one label for each image", split.name));
-            const auto [low, high] = std::minmax_element(labels.data(), labels.data() + labels.shape(0));
-            if (*low < 0 || *high >= 1 << 20)
-                throw InputError(fmt::format("{}: labels must be in 0 .. 2^20 - 1", split.name));
-            info.n_classes = std::max(info.n_classes, *high + 1);
-        }
-        all.push_back(std::move(split));
-    }
+void write_arrays(const std::string& file, const std::string& name, const py::dict& splits) {
+    const ArrayDataset images(name, splits);
     const GilReleased released;
     refuse_file_of_run({"save_dataset():", file});
-    DatasetWriter writer(file, info);
-    for (const Split& split : all)
-        writer.append(split.name, split.images.shape(0), split.images.data(),
-                      split.labels ? split.labels->data() : nullptr);
-    writer.commit();
+    images.write(file);
+}
+
+// Which of `count` images a fraction takes for validation, as glow_data does by default. labels: int32 [count]
+// or None.
+py::array_t<bool> draw_images_for_validation(index_t count, double fraction, const py::object& labels) {
+    std::vector<std::int32_t> classes(static_cast<std::size_t>(count));
+    std::int32_t n_classes = 0;
+    if (!labels.is_none()) {
+        const auto array = labels.cast<py::array_t<std::int32_t, py::array::c_style>>();
+        if (array.ndim() != 1 || array.shape(0) != count)
+            throw InputError("expected one label for each image");
+        std::copy_n(array.data(), count, classes.begin());
+        const auto [low, high] = std::minmax_element(classes.begin(), classes.end());
+        if (count > 0 && (*low < 0 || *high >= kMaxClasses))
+            throw InputError("labels must be in 0 .. 2^20 - 1");
+        n_classes = count > 0 ? *high + 1 : 0;
+    }
+    const std::vector<bool> drawn = draw_validation(classes, n_classes, {.valid = fraction});
+    py::array_t<bool> result(count);
+    std::copy(drawn.begin(), drawn.end(), result.mutable_data());
+    return result;
 }
 
 // Python collects a training while it holds the GIL, but the run's last step and checkpoint may take long.
@@ -373,7 +356,8 @@ PYBIND11_MODULE(_glow, module) {
     hdf5::require_probe();  // a damaged file must not end the interpreter
     module.attr("version") = glow_version();
     module.def("cuda_problem", &cuda_problem);
-    module.def("write_dataset", &write_dataset);
+    module.def("write_dataset", &write_arrays);
+    module.def("draw_validation", &draw_images_for_validation);
 
     py::class_<DeviceArray>(module, "DeviceArray")
         .def(py::init<const py::capsule&>())
@@ -400,7 +384,13 @@ PYBIND11_MODULE(_glow, module) {
         .def("sample", &Model::sample);
 
     py::class_<Training, std::unique_ptr<Training, EndTraining>>(module, "Training")
-        .def(py::init<std::vector<std::string>>(), py::call_guard<GilReleased>())
+        .def(py::init([](std::vector<std::string> arguments, const py::object& splits) {
+            std::optional<ArrayDataset> images;
+            if (!splits.is_none()) images.emplace("images", splits.cast<py::dict>());
+            const GilReleased released;
+            return std::unique_ptr<Training, EndTraining>(
+                new Training(std::move(arguments), images ? &*images : nullptr));
+        }))
         .def("next",
              [](Training& training, double seconds) -> py::object {
                  std::optional<TrainingEvent> event;

@@ -4,9 +4,13 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 
+#include "data/formats/file_lock.h"
+#include "data/formats/input_path.h"
 #include "kernels/error.h"
 #include "runtime/watchdog.h"
+#include "train/resume.h"
 #include "train/run_folder.h"
 #include "train/stop_signals.h"
 
@@ -33,7 +37,7 @@ class DecimalPoint {
 
 }  // namespace
 
-Training::Training(std::vector<std::string> arguments)
+Training::Training(std::vector<std::string> arguments, const ArrayDataset* images)
     : process_(getpid()), request_(std::make_shared<TrainingRequest>()) {
     const DecimalPoint point;
     CommandLine command("glow_train", "");
@@ -67,8 +71,46 @@ Training::Training(std::vector<std::string> arguments)
         const std::lock_guard lock(mutex_);
         return stopping_;
     };
+    if (images != nullptr) write_images(*images);
     print_notes(*request_, request_->warn);  // messages are not shown by default
     thread_ = thread_without_signals([this] { run(); });
+}
+
+void Training::write_images(const ArrayDataset& images) {
+    const std::filesystem::path file = request_->options.data;
+    const RunFolder folder(request_->options.out);
+    if (!request_->resume) find_run_to_resume(*request_, folder);  // refuses a folder with a run
+    try {
+        made_folder_ = !is_present(folder.path());
+        folder.make();
+        const FileLock lock(folder.lock(), request_->options.out, "choose another --out");
+        if (is_present(file)) {
+            const std::string difference = images.difference(file);
+            if (!difference.empty())
+                throw InputError(fmt::format(
+                    "{}: it {}: {}", file.string(), difference,
+                    folder.holds_run()
+                        ? "continue the run with its images, with None to read them from this file, or with "
+                          "the name of another data set, made by save_dataset()"
+                        : "remove it, or choose another out"));
+        } else if (folder.holds_run()) {
+            throw InputError(fmt::format(
+                "{}: it does not exist, so the run began with another data set: pass its name, or None",
+                file.string()));
+        } else {
+            wrote_images_ = true;
+            images.write(file);
+        }
+    } catch (...) {
+        remove_images();
+        throw;
+    }
+}
+
+void Training::remove_images() {
+    std::error_code ignored;
+    if (wrote_images_) std::filesystem::remove(request_->options.data, ignored);
+    if (made_folder_) std::filesystem::remove(request_->options.out, ignored);  // if empty
 }
 
 bool Training::in_this_process() const {
@@ -88,6 +130,7 @@ void Training::run() {
         result = to_json(run_training(*request_)).dump();
     } catch (...) {
         failure = std::current_exception();
+        if (!RunFolder(request_->options.out).holds_run()) remove_images();
     }
     const std::lock_guard lock(mutex_);
     failure_ = failure;

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "python/dataset.h"
 #include "tools/training_request.h"
 
 namespace glow {
@@ -29,7 +30,9 @@ struct TrainingEvent {
 class Training {
   public:
     // arguments: those of glow_train. Throws InputError for bad ones. Starts the run.
-    explicit Training(std::vector<std::string> arguments);
+    // images: to be written as the file of --data in the run's folder, or nullptr. If that file exists, throws
+    // InputError unless it holds these images. A run that fails before its first file leaves none.
+    Training(std::vector<std::string> arguments, const ArrayDataset* images);
     ~Training();  // stops the run, and waits for its checkpoint
     Training(const Training&) = delete;
     Training& operator=(const Training&) = delete;
@@ -46,6 +49,8 @@ class Training {
 
   private:
     void run();
+    void write_images(const ArrayDataset& images);
+    void remove_images();
     void push(TrainingEvent event);
 
     const pid_t process_;
@@ -56,6 +61,7 @@ class Training {
     std::exception_ptr failure_;
     std::string result_;
     bool stopping_ = false, ended_ = false;
+    bool wrote_images_ = false, made_folder_ = false;  // by write_images()
     std::thread thread_;
 };
 

@@ -131,7 +131,7 @@ def _on_gpu(x: Any) -> DeviceArray:
     return DeviceArray(capsule)
 
 
-def _numpy_reads(x: Any) -> bool:
+def numpy_reads(x: Any) -> bool:
     """Whether numpy.asarray takes x for an array, by a protocol older than DLPack."""
     return isinstance(x, np.ndarray) or any(
         hasattr(x, name) for name in ("__array__", "__array_interface__", "__array_struct__", "__buffer__")
@@ -143,7 +143,7 @@ def to_host(x: Any, name: str) -> np.ndarray:
     x = _detached(x, name)
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise ValueError(f"{name}: some values are masked: replace them, as filled() does")
-    if isinstance(x, (list, tuple)) and any(device_of(item) is not None or _numpy_reads(item) for item in x):
+    if isinstance(x, (list, tuple)) and any(device_of(item) is not None or numpy_reads(item) for item in x):
         return _stacked([to_host(item, name) for item in x], name)  # such as tensors, or images of PIL
     device = device_of(x)
     try:
@@ -151,7 +151,7 @@ def to_host(x: Any, name: str) -> np.ndarray:
             return _of_torch(x)
         if device is not None and device[0] == _CUDA and hasattr(x, "get"):
             return x.get()  # cupy
-        if device is not None and not _numpy_reads(x) and hasattr(np, "from_dlpack"):  # NumPy 1.22
+        if device is not None and not numpy_reads(x) and hasattr(np, "from_dlpack"):  # NumPy 1.22
             return np.from_dlpack(x)
         return np.asarray(x)
     except Exception as error:

@@ -21,6 +21,7 @@ import numpy as np
 
 from . import _extension
 from .arrays import device_name, utf8
+from .data import Splits, images_of_run
 from .model import Model, _name, load
 from .options import TrainingOptions
 
@@ -34,34 +35,54 @@ _running: weakref.WeakSet[Training] = weakref.WeakSet()
 
 
 def train(
-    data: str | bytes | os.PathLike[str], *, out: str | bytes | os.PathLike[str], **options: Unpack[TrainingOptions]
+    data: Any,
+    *,
+    out: str | bytes | os.PathLike[str],
+    labels: Any = None,
+    valid: Any = None,
+    valid_labels: Any = None,
+    **options: Unpack[TrainingOptions],
 ) -> Training:
     """Starts to train a model, and returns an iterator over the rows of its metrics.csv (docs/formats.md).
 
         for row in glow.train("cifar10.h5", out="runs/quick", preset="quick", max_steps=100):
             print(row["step"], row["bpd"])
 
-    data: a data set, made by glow_data or save_dataset(). out: the run's folder.
+    data: the name of a data set made by glow_data or save_dataset(), or images: uint8 [N, H, W, C] with C in 1 .. 4, an
+    array of any library or a list, such as pictures of PIL. A data set of PyTorch is read item by item: images, or
+    pairs (image, class). None: the data set of the run that resume=True continues.
+    out: the run's folder.
+    labels: classes [N] of the images, whole numbers from 0.
+    valid: images for validation, uint8 [M, H, W, C], with valid_labels [M]; or the fraction of the images to take for
+    it, 0 .. 1, drawn as glow_data does with seed 0. By default there is no validation.
     options: those of glow_train, with underscores for dashes: preset="quick", lr=1e-3, depth=8, resume=True.
     help(glow.TrainingOptions) lists them. True and False give the flag and its --no- form, if it has one; None omits the
     option. Options that print something, and those about several processes and exit statuses (communicator,
     requeue_exit), exist only on the command line.
 
+    Images are written once, to the data set data.h5 in the run's folder, which the commands and a resumed run read. To
+    continue, pass the same images, or None; other images raise ValueError.
+
     The training runs in its own thread, and its results are those of glow_train bit for bit. Ctrl-C ends it after the
     current step with a checkpoint, and raises KeyboardInterrupt; train(..., resume=True) continues.
     """
-    if data is not None and not _is_name(data):
-        raise ValueError(f"data must be the name of a data set, got {type(data).__name__}: save_dataset() makes one")
     out = _name(out)
     if out:
         out = os.path.abspath(out)  # the program may change its folder during the run
-    return Training(_arguments({"data": data, "out": out, **options}), out)
+    splits = None
+    if data is None or _is_name(data):
+        if not (labels is None and valid is None and valid_labels is None):
+            raise ValueError("labels, valid and valid_labels are for images in arrays: a data set has its own")
+    else:
+        splits = images_of_run(data, labels, valid, valid_labels)
+        data = os.path.join(out, "data.h5")
+    return Training(_arguments({"data": data, "out": out, **options}), out, splits)
 
 
 class Training(Iterator[dict[str, Any]]):
     """A run in progress: an iterator over its logged steps. Made by train()."""
 
-    def __init__(self, arguments: list[str], out: str) -> None:
+    def __init__(self, arguments: list[str], out: str, splits: Splits | None = None) -> None:
         self.out = out
         """The run's folder, an absolute path."""
         self._result: dict[str, Any] | None = None
@@ -69,7 +90,7 @@ class Training(Iterator[dict[str, Any]]):
         self._failure: Exception | None = None  # error that ended the run; None once raised
         self._receiving = threading.RLock()
         self._process = os.getpid()
-        self._training = _extension.Training(arguments)
+        self._training = _extension.Training(arguments, splits)
         self._interrupts: _Interrupts | None = None
         _running.add(self)
         if threading.current_thread() is threading.main_thread():

@@ -421,8 +421,6 @@ with glow.train({str(DATA)!r}, out={str(FOLDER / "forks")!r}, **{ {**ENDLESS, "c
         ):
             with self.assertRaises(ERRORS, msg=f"{data} {out}"):
                 list(glow.train(data, out=out, **OPTIONS))
-        with self.assertRaisesRegex(ValueError, "ndarray: save_dataset"):
-            glow.train(make_images(4), out=FOLDER / "refused")
         with self.assertRaises(ERRORS):
             glow.Run("/nonexistent")
         with self.assertRaises(ERRORS):
