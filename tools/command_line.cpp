@@ -1,5 +1,6 @@
 #include "tools/command_line.h"
 
+#include <strings.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -164,13 +165,31 @@ void refuse_equals_sign(const CLI::App& app, const std::string& word) {
         option->get_lnames().empty() ? "" : fmt::format(" or --{}={}", option->get_lnames().front(), value)));
 }
 
+[[noreturn]] void refuse_empty(const std::string& name) {
+    throw InputError(fmt::format(
+        "{}: expected a value, found an empty one: is a variable on the command line not set?", name));
+}
+
+// Whether the option may be given with and without a value, as --resume.
+bool has_optional_value(const CLI::Option& option) {
+    return option.get_items_expected_min() == 0 && option.get_items_expected_max() > 0;
+}
+
+// CLI11 takes --force=-, --force=-3 and --force= for values too.
+void require_flag_value(const std::string& name, const std::string& value) {
+    constexpr const char* kValues[] = {"true", "false", "1", "0", "on", "off", "yes", "no"};
+    const auto matches = [&value](const char* known) { return strcasecmp(value.c_str(), known) == 0; };
+    if (std::none_of(std::begin(kValues), std::end(kValues), matches))
+        throw InputError(fmt::format("{}: expected true or false, found \"{}\"", name, value));
+}
+
 // "--output=" becomes "--output" and an empty word: CLI11 would take the next option for its value.
 void split_empty_values(const CLI::App& app, std::vector<std::string>& words) {
     for (std::size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
         if (!words[i].starts_with("--") || words[i].find('=') != words[i].size() - 1) continue;
         const std::string name = words[i].substr(0, words[i].size() - 1);
         const CLI::Option* const option = option_named(app, name);
-        if (option == nullptr || option->get_items_expected_min() == 0) continue;
+        if (option == nullptr || option->get_items_expected_max() == 0) continue;
         words[i] = name;
         words.insert(words.begin() + static_cast<std::ptrdiff_t>(++i), "");
     }
@@ -188,8 +207,16 @@ std::vector<std::string> words_of(const CLI::App& app, int argc, char** argv) {
     std::string before;
     for (std::string& word : words) {
         const std::string given = word;
-        if (!has_one_value(before)) refuse_equals_sign(app, word);
+        const bool is_value = has_one_value(before);
+        if (!is_value) refuse_equals_sign(app, word);
+        if (is_value && word.empty() && has_optional_value(*option_named(app, before))) refuse_empty(before);
         const std::size_t equals = word.starts_with("--") ? word.find('=') : std::string::npos;
+        if (!is_value && equals != std::string::npos) {
+            const std::string name = word.substr(0, equals);
+            const CLI::Option* const option = option_named(app, name);
+            if (option != nullptr && option->get_items_expected_max() == 0)
+                require_flag_value(name, word.substr(equals + 1));
+        }
         if (equals != std::string::npos && is_list_text(std::string_view(word).substr(equals + 1))) {
             if (!has_one_value(word.substr(0, equals))) word.insert(equals + 1, "./");
         } else if (is_list_text(word) && !has_one_value(before)) {
@@ -214,10 +241,7 @@ void require_values(const CLI::App& app) {
             std::find(std::begin(kMayBeEmpty), std::end(kMayBeEmpty), name) != std::end(kMayBeEmpty))
             continue;
         for (const std::string& value : option->results())
-            if (value.empty())
-                throw InputError(fmt::format(
-                    "{}: expected a value, found an empty one: is a variable on the command line not set?",
-                    name));
+            if (value.empty()) refuse_empty(name);
     }
     for (const CLI::App* const given : app.get_subcommands()) require_values(*given);
 }
