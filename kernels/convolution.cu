@@ -163,12 +163,16 @@ struct Im2colTile {
     static constexpr index_t kTileWidth = 16, kTilePixels = 128;
     struct Locals {};
     ImageRows rows;
-    int first_y, tile_rows, C, packs, pack_threads, source_stride, line;
-    Divisor tile_width, frame_width, per_tap;
+    int first_y, tile_rows, C, packs, step, source_stride, line;
+    Divisor tile_width, frame_width, per_tap, pack_threads;
     bool mirror, one;
     const S* source;
     Map* columns;
 
+    // Offsets within a tile have 32 bits.
+    static bool fits(const ImageRows& rows, const Columns& layout, index_t source_stride) {
+        return shared_bytes(1, 1, layout) <= kSharedBytes && rows.W * source_stride <= index_t{1} << 23;
+    }
     // The largest tile that fits in shared memory; tiles begin at rows.begin and stay within an image.
     static Im2colTile fit(const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
                           index_t source_stride, Map* columns) {
@@ -179,17 +183,19 @@ struct Im2colTile {
                shared_bytes(height, width, layout) > kSharedBytes)
             --height;
         const auto packs = static_cast<int>(layout.stride / kSize);
+        const int pack_threads = std::min(packs, kThreads);
         return {rows,
                 static_cast<int>(rows.begin % rows.H),
                 static_cast<int>(height),
                 static_cast<int>(layout.C),
                 packs,
-                std::min(packs, kThreads),
+                kThreads / pack_threads,
                 static_cast<int>(source_stride),
                 static_cast<int>(line_of(width, layout)),
                 Divisor(width),
                 Divisor(width + 2),
                 Divisor(layout.per_tap()),
+                Divisor(pack_threads),
                 mirror,
                 layout.one,
                 source,
@@ -202,8 +208,11 @@ struct Im2colTile {
         const index_t used = (width + 2) * layout.per_tap();
         return used + (kShift + kBanks - used % kBanks) % kBanks;
     }
+    // Shared memory: what describe() writes for each column, and the bordered tile [height + 2, line] of pixels with per_tap
+    // elements.
     static index_t shared_bytes(index_t height, index_t width, const Columns& layout) {
-        return ((height + 2) * line_of(width, layout) + 2) * static_cast<index_t>(sizeof(Map));
+        return layout.stride * static_cast<index_t>(sizeof(int) + 2 * sizeof(Map)) +
+               (height + 2) * line_of(width, layout) * static_cast<index_t>(sizeof(Map));
     }
     double bytes() const {
         return static_cast<double>(rows.pixels()) *
@@ -212,67 +221,106 @@ struct Im2colTile {
     BlockGrid grid() const {
         return {(rows.end - rows.begin + tile_rows - 1) / tile_rows,
                 (rows.W + tile_width.divisor - 1) / tile_width.divisor,
-                (cells() + 2) * static_cast<index_t>(sizeof(Map))};
+                packs * kSize * static_cast<index_t>(sizeof(int) + 2 * sizeof(Map)) +
+                    (tile_rows + 2) * line * static_cast<index_t>(sizeof(Map))};
     }
-    GLOW_HD int cells() const { return (tile_rows + 2) * line; }
+    GLOW_HD int* offsets(const BlockThread& at) const { return static_cast<int*>(at.shared); }
+    GLOW_HD Map* keep(const BlockThread& at) const {
+        return reinterpret_cast<Map*>(offsets(at) + packs * kSize);
+    }
+    GLOW_HD Map* set(const BlockThread& at) const { return keep(at) + packs * kSize; }
+    GLOW_HD Map* staged(const BlockThread& at) const { return set(at) + packs * kSize; }
 
-    // The bordered tile, then the constants of the padding columns: 1 and 0.
+    // A column of the taps keeps all bits of the element at its offset from the pixel, in bytes; one after the taps, which
+    // is constant, keeps none and sets its own.
+    GLOW_HD void describe(int column, const BlockThread& at) const {
+        const int tap = per_tap.quotient(column), c = column - tap * per_tap.divisor;
+        const int kh = tap / 3, kw = tap - 3 * kh;
+        const int offset = (mirror ? 2 - kh : kh) * line + (mirror ? 2 - kw : kw) * per_tap.divisor + c;
+        offsets(at)[column] = tap < 9 ? offset * static_cast<int>(sizeof(Map)) : 0;
+        memset(keep(at) + column, tap < 9 ? 0xff : 0, sizeof(Map));
+        set(at)[column] = padding_value<Map>(one && tap == 9, c);
+    }
+    // 16 bytes of columns.
+    struct Words {
+        std::uint32_t word[4];
+    };
+    static_assert(sizeof(Words) == sizeof(Pack<Map>));
+    GLOW_HD static Words words_of(const Pack<Map>& pack) {
+        Words words;
+        memcpy(&words, &pack, sizeof words);
+        return words;
+    }
+
     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
-        // [tile_rows + 2, line]: pixels of per_tap elements
-        Map* const staged = static_cast<Map*>(at.shared);
-        const auto H = static_cast<int>(rows.H), W = static_cast<int>(rows.W);
-        const int y0 = (first_y + at.x * tile_rows) % H, x0 = at.y * tile_width.divisor;
-        const S* const corner = source + ((rows.begin + index_t{at.x} * tile_rows) * W + x0) * source_stride;
+        Map* const tile = staged(at);
+        const auto H = static_cast<unsigned>(rows.H), W = static_cast<unsigned>(rows.W);
+        const auto y0 = static_cast<int>(static_cast<unsigned>(first_y + at.x * tile_rows) % H);
+        const int x0 = at.y * tile_width.divisor;
+        const S* const corner =
+            source + ((rows.begin + index_t{at.x} * tile_rows) * rows.W + x0) * source_stride;
         struct Cell {
             S value;
-            bool inside, edge;
-            int at;
+            int to;  // 4 * its place in the tile + 2 if it is the value, + 1 if it is the constant 1
         };
         const auto load = [&](int i) {
             const int pixel = per_tap.quotient(i), c = i - pixel * per_tap.divisor,
                       r = frame_width.quotient(pixel);
             const int dy = r - 1, dx = pixel - r * frame_width.divisor - 1;
-            const bool inside = y0 + dy >= 0 && y0 + dy < H && x0 + dx >= 0 && x0 + dx < W, edge = c == C;
+            // A coordinate below 0 is a large number without sign.
+            const bool inside = static_cast<unsigned>(y0 + dy) < H && static_cast<unsigned>(x0 + dx) < W;
+            const bool from_source = inside && c != C;
+            const int from = from_source ? (dy * static_cast<int>(W) + dx) * source_stride + c : 0;
+            const int to = i + r * (line - frame_width.divisor * per_tap.divisor);
             // Always load: branches would prevent loads from overlapping.
-            return Cell{corner[inside && !edge ? index_t{dy * W + dx} * source_stride + c : 0], inside, edge,
-                        i + r * (line - frame_width.divisor * per_tap.divisor)};
+            return Cell{corner[from], 4 * to + (from_source ? 2 : 0) + (!inside && c == C ? 1 : 0)};
         };
+        // Without branches too: threads of a warp take different ones.
         const auto store = [&](int, const Cell& cell) {
-            staged[cell.at] = cell.edge     ? edge_value<Map>(cell.inside)
-                              : cell.inside ? channel_value<Map>(cell.value)
-                                            : Map{};
+            const Map value = channel_value<Map>(cell.value), constant = edge_value<Map>((cell.to & 1) == 0);
+            tile[cell.to >> 2] = (cell.to & 2) != 0 ? value : constant;
         };
         copy_items<kThreads, 6>(at.thread, (tile_rows + 2) * frame_width.divisor * per_tap.divisor, load,
                                 store);
-        if (at.thread < 2) staged[cells() + at.thread] = padding_value<Map>(true, at.thread);
+#if defined(__CUDA_ARCH__)
+#pragma unroll 1  // usually once
+#endif
+        for (int column = at.thread; column < packs * kSize; column += kThreads) describe(column, at);
     }
     // A thread assembles the same pack for many pixels.
     GLOW_HD void run(Phase<1>, const BlockThread& at, Locals&) const {
-        const Map* const staged = static_cast<const Map*>(at.shared);
+        const char* const tile = reinterpret_cast<const char*>(staged(at));
         const index_t row0 = index_t{at.x} * tile_rows;  // first row of the columns
-        const auto rows_left = static_cast<int>(rows.end - rows.begin - row0), W = static_cast<int>(rows.W);
-        const int height = rows_left < tile_rows ? rows_left : tile_rows, x0 = at.y * tile_width.divisor;
-        const int step = kThreads / pack_threads, first = at.thread / pack_threads;
-        for (int pack = at.thread - first * pack_threads; pack < packs && first < step;
-             pack += pack_threads) {
-            int from[kSize];  // per column: offset from the pixel, or location of its constant
-            bool fixed[kSize];
-            for (int e = 0; e < kSize; ++e) {
-                const int column = pack * kSize + e, tap = per_tap.quotient(column),
-                          c = column - tap * per_tap.divisor;
-                const int kh = tap / 3, kw = tap - 3 * kh;
-                fixed[e] = tap >= 9;
-                from[e] = fixed[e]
-                              ? cells() + (one && tap == 9 && c == 0 ? 0 : 1)
-                              : (mirror ? 2 - kh : kh) * line + (mirror ? 2 - kw : kw) * per_tap.divisor + c;
-            }
+        const index_t rows_left = rows.end - rows.begin - row0;
+        const auto W = static_cast<int>(rows.W);
+        const int height = rows_left < tile_rows ? static_cast<int>(rows_left) : tile_rows;
+        const int last_x = W - at.y * tile_width.divisor - 1, first = pack_threads.quotient(at.thread);
+        if (first >= step) return;
+        Map* const block = columns + (row0 * W + at.y * tile_width.divisor) * packs * kSize;
+        for (int pack = at.thread - first * pack_threads.divisor; pack < packs;
+             pack += pack_threads.divisor) {
+            int offset[kSize];
+            memcpy(offset, offsets(at) + pack * kSize, sizeof offset);
+            const Words kept = words_of(load_pack(keep(at) + pack * kSize)),
+                        constant = words_of(load_pack(set(at) + pack * kSize));
+            Map* const to = block + pack * kSize;
+#if defined(__CUDA_ARCH__)
+#pragma unroll 1  // otherwise not all of this stays in registers
+#endif
             for (int p = first; p < height * tile_width.divisor; p += step) {
-                const int y = tile_width.quotient(p), x = p - y * tile_width.divisor;
-                if (x0 + x >= W) continue;
-                const int base = y * line + x * per_tap.divisor;
+                const int y = tile_width.quotient(p), tile_x = p - y * tile_width.divisor;
+                // Right of the image: the last pixel again. With a branch, the compiler would compute in each
+                // round what is the same in all.
+                const int x = tile_x < last_x ? tile_x : last_x;
+                const char* const pixel =
+                    tile + (y * line + x * per_tap.divisor) * static_cast<int>(sizeof(Map));
                 Pack<Map> packed;
-                for (int e = 0; e < kSize; ++e) packed.value[e] = staged[fixed[e] ? from[e] : base + from[e]];
-                store_pack(packed, columns + (((row0 + y) * W + x0 + x) * packs + pack) * kSize);
+                for (int e = 0; e < kSize; ++e)
+                    packed.value[e] = *reinterpret_cast<const Map*>(pixel + offset[e]);
+                Words words = words_of(packed);
+                for (int i = 0; i < 4; ++i) words.word[i] = (words.word[i] & kept.word[i]) | constant.word[i];
+                memcpy(&packed, &words, sizeof packed);
+                store_pack(packed, to + index_t{y * W + x} * packs * kSize);
             }
         }
     }
@@ -424,8 +472,7 @@ template <class S, class Map>
 void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
             index_t source_stride, Map* columns) {
     const index_t sign = mirror ? -1 : 1;
-    if (packs_fit(exec, layout.stride, columns) &&
-        Im2colTile<S, Map>::shared_bytes(1, 1, layout) <= kSharedBytes) {
+    if (packs_fit(exec, layout.stride, columns) && Im2colTile<S, Map>::fits(rows, layout, source_stride)) {
         const auto tile = Im2colTile<S, Map>::fit(rows, layout, mirror, source, source_stride, columns);
         return run_blocks(exec, tile.grid(), tile);
     }
