@@ -74,8 +74,7 @@ void DensityMaps::compute(const Context& context, Flow& flow) {
 
 void DensityMaps::run(const PixelArray& images, const Noise& noise, std::uint64_t draw, double* maps) {
     const RunnableModel runnable{*context_, model_.glow(), model_.buffers()};
-    for (index_t first = 0; first < images.N; first += model_.buffers().capacity) {
-        const index_t count = std::min(model_.buffers().capacity, images.N - first);
+    model_.buffers().for_each_pass(images.N, [&](index_t first, index_t count) {
         Flow flow = load_flow(runnable, images, first, count, noise, draw);
         compute(*context_, flow);
         double* const found = maps + first * positions_;
@@ -92,7 +91,7 @@ void DensityMaps::run(const PixelArray& images, const Noise& noise, std::uint64_
             if (!std::isfinite(std::accumulate(map, map + positions_, 0.0)))
                 refuse_not_finite(images, first + n);
         }
-    }
+    });
 }
 
 DensityGradient& DensityTools::gradient() {

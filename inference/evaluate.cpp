@@ -23,14 +23,13 @@ EvaluationOutputs EvaluationOutputs::from(index_t first) const {
 }
 
 void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise,
-              const EvaluationOutputs& scores) {
+              const EvaluationOutputs& outputs) {
     const Context& context = model.context;
     const FlowBuffers& buffers = model.buffers;
     Glow& glow = model.glow;
     const ModelConfig& config = glow.config();
     const index_t D = config.dimensions();
-    for (index_t first = 0; first < batch.N; first += buffers.capacity) {
-        const index_t count = std::min(buffers.capacity, batch.N - first);
+    buffers.for_each_pass(batch.N, [&](index_t first, index_t count) {
         const Batch part = buffers.to_device(context.exec, batch.part(first, count, D), D);
         Flow flow = buffers.flow(count, part.labels);
         Noise part_noise = noise;
@@ -38,26 +37,26 @@ void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise
         glow.dequantize(context, {count, D, config.n_bits, part.pixels}, part_noise, flow,
                         {buffers.minus_log_q});
         glow.forward(context, flow);
-        if (context.counting()) continue;
-        if (scores.bits_per_dim != nullptr) {
+        if (context.counting()) return;
+        if (outputs.bits_per_dim != nullptr) {
             const std::vector<double> logdet = downloaded(context.exec, count, flow.logdet),
                                       prior = downloaded(context.exec, count, flow.prior);
             for (index_t n = 0; n < count; ++n)
-                scores.bits_per_dim[first + n] = config.bits_per_dim(logdet[n] + prior[n]);
+                outputs.bits_per_dim[first + n] = config.bits_per_dim(logdet[n] + prior[n]);
         }
-        const auto keep = [&](const double* values, double* wanted) {
-            if (wanted != nullptr && values != nullptr) download(context.exec, count, values, wanted + first);
+        const auto store = [&](const double* values, double* output) {
+            if (output != nullptr && values != nullptr) download(context.exec, count, values, output + first);
         };
-        keep(flow.logdet, scores.logdet);
-        keep(flow.prior, scores.prior);
-        keep(flow.bits_y, scores.bits_y);
-        keep(flow.error_y, scores.error_y);
-        keep(flow.minus_log_q, scores.minus_log_q);
-    }
+        store(flow.logdet, outputs.logdet);
+        store(flow.prior, outputs.prior);
+        store(flow.bits_y, outputs.bits_y);
+        store(flow.error_y, outputs.error_y);
+        store(flow.minus_log_q, outputs.minus_log_q);
+    });
 }
 
 void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& part,
-                    const Noise& noise, std::uint64_t draw, const EvaluationOutputs& scores,
+                    const Noise& noise, std::uint64_t draw, const EvaluationOutputs& outputs,
                     const std::function<void(index_t done)>& progress) {
     const index_t at_once = std::min(model.buffers.capacity, part.count), end = part.first + part.count;
     std::vector<index_t> order(static_cast<std::size_t>(at_once));
@@ -72,7 +71,7 @@ void evaluate_split(const RunnableModel& model, const SplitImages& images, const
             images.gather(order.data(), count, pixels.data());
         }
         evaluate(model, {count, pixels.data(), numbers.data(), images.labels(first)}, noise,
-                 scores.from(first));
+                 outputs.from(first));
         if (progress) progress(first + count - part.first);
     }
 }

@@ -32,11 +32,11 @@ struct EvaluationOutputs {
 // Evaluates every image with noise `noise` (item numbers are the batch's numbers). A conditional model reads
 // the batch's labels. N may exceed the buffers.
 void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise,
-              const EvaluationOutputs& scores);
+              const EvaluationOutputs& outputs);
 // Evaluates the images `part` of a split, as many at a time as the buffers hold; the results of image i go to
 // element i of the arrays. Draw d of image i uses the noise of item noise_item(i, d). progress: images done.
 void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& part,
-                    const Noise& noise, std::uint64_t draw, const EvaluationOutputs& scores,
+                    const Noise& noise, std::uint64_t draw, const EvaluationOutputs& outputs,
                     const std::function<void(index_t done)>& progress = nullptr);
 
 }  // namespace glow

@@ -1,6 +1,8 @@
 // The buffers that images pass through.
 #pragma once
 
+#include <algorithm>
+
 #include "data/batch.h"
 #include "layers/glow.h"
 #include "runtime/context.h"
@@ -25,6 +27,11 @@ struct FlowBuffers {
     // fixed for captured graphs. Valid until the next call.
     Batch to_device(const Exec& exec, const Batch& batch, index_t D) const;
     const std::int32_t* labels_to_device(const Exec& exec, index_t N, const std::int32_t* classes) const;
+    // Calls f(first, count) for N images, as many at a time as the buffers hold.
+    template <class F>
+    void for_each_pass(index_t N, F f) const {
+        for (index_t first = 0; first < N; first += capacity) f(first, std::min(capacity, N - first));
+    }
     Flow flow(index_t N, const std::int32_t* labels = nullptr) const {
         return {N, h, logdet, prior, labels, bits_y, error_y};
     }

@@ -44,13 +44,6 @@ void load_bytes(const RunnableModel& model, index_t count, const std::uint8_t* p
                           {buffers.minus_log_q});
 }
 
-// Calls f(first, count) for every pass.
-template <class F>
-void for_each_pass(const RunnableModel& model, index_t N, F f) {
-    for (index_t first = 0; first < N; first += model.buffers.capacity)
-        f(first, std::min(model.buffers.capacity, N - first));
-}
-
 // Log-densities of flow.N images after forward.
 void store_log_densities(const RunnableModel& model, const Flow& flow, const PixelArray& images,
                          index_t first, double* log_density) {
@@ -125,7 +118,7 @@ PixelArray PixelArray::part(index_t first, index_t count, index_t D) const {
 
 void log_densities(const RunnableModel& model, const PixelArray& images, std::uint64_t seed,
                    std::uint64_t draw, double* log_density) {
-    for_each_pass(model, images.N, [&](index_t first, index_t count) {
+    model.buffers.for_each_pass(images.N, [&](index_t first, index_t count) {
         Flow flow = load_flow(model, images, first, count, evaluation_noise(model.glow.config(), seed), draw);
         model.glow.forward(model.context, flow);
         store_log_densities(model, flow, images, first, log_density);
@@ -133,7 +126,7 @@ void log_densities(const RunnableModel& model, const PixelArray& images, std::ui
 }
 
 void encode_levels(const RunnableModel& model, const PixelArray& images, const std::vector<double*>& levels) {
-    for_each_pass(model, images.N, [&](index_t first, index_t count) {
+    model.buffers.for_each_pass(images.N, [&](index_t first, index_t count) {
         Flow flow = load_flow(model, images, first, count, {.kind = Dequantization::center});
         model.glow.encode(model.context, flow);
         for (const LatentLevel& part : latent_levels(model.glow.config()))
@@ -150,7 +143,7 @@ SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vec
     const index_t D = config.dimensions();
     std::vector<double> scratch(largest == nullptr ? static_cast<std::size_t>(N) : 0);
     if (largest == nullptr) largest = scratch.data();
-    for_each_pass(model, N, [&](index_t first, index_t count) {
+    buffers.for_each_pass(N, [&](index_t first, index_t count) {
         Flow flow = buffers.flow(
             count, buffers.labels_to_device(exec, count, labels != nullptr ? labels + first : nullptr));
         for (const LatentLevel& part : latent_levels(config))
@@ -261,7 +254,7 @@ void DensityGradient::run(const PixelArray& images, std::uint64_t seed, double* 
         make_pass();
     }
     const double tolerance = drift_tolerance(model_.precision());
-    for_each_pass(model_.runnable(), images.N, [&](index_t first, index_t count) {
+    model_.buffers().for_each_pass(images.N, [&](index_t first, index_t count) {
         const double drift = pass_->run(images, first, count, seed, log_density, gradient);
         if (drift <= tolerance || saves_states_) return;
         saves_states_ = true;  // from now on

@@ -41,8 +41,7 @@ std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set) {
     const std::vector<LatentLevel> parts = latent_levels(model.glow().config());
     std::vector<Latent> latents(static_cast<std::size_t>(set.N), Latent(static_cast<std::size_t>(D)));
     std::vector<state_t> eps;
-    for (index_t first = 0; first < set.N; first += model.buffers().capacity) {
-        const index_t count = std::min(model.buffers().capacity, set.N - first);
+    model.buffers().for_each_pass(set.N, [&](index_t first, index_t count) {
         eps.resize(static_cast<std::size_t>(count * D));
         encode_images(model, count, set.image(first),
                       set.labels.empty() ? nullptr : set.labels.data() + first, eps.data());
@@ -50,7 +49,7 @@ std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set) {
             for (index_t n = 0; n < count; ++n)
                 std::copy_n(&eps[count * part.offset + n * part.shape.size()], part.shape.size(),
                             &latents[first + n][part.offset]);
-    }
+    });
     return latents;
 }
 
@@ -62,20 +61,20 @@ std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Laten
     const std::vector<LatentLevel> parts = latent_levels(model.glow().config());
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));
     std::vector<state_t> eps;
-    for (index_t first = 0; first < N; first += model.buffers().capacity) {
-        Flow flow;
-        flow.N = std::min(model.buffers().capacity, N - first);
-        eps.resize(static_cast<std::size_t>(flow.N * D));
+    model.buffers().for_each_pass(N, [&](index_t first, index_t count) {
+        eps.resize(static_cast<std::size_t>(count * D));
         for (const LatentLevel& part : parts)
-            for (index_t n = 0; n < flow.N; ++n)
+            for (index_t n = 0; n < count; ++n)
                 std::copy_n(&latents[first + n][part.offset], part.shape.size(),
-                            &eps[flow.N * part.offset + n * part.shape.size()]);
+                            &eps[count * part.offset + n * part.shape.size()]);
+        Flow flow;
+        flow.N = count;
         flow.h = eps.data();
         flow.labels = labels.empty() ? nullptr : labels.data() + first;
         decode_images(model, flow, pixels.data() + first * D,
                       largest != nullptr ? largest->data() + first : nullptr);
-        if (progress) progress(first + flow.N);
-    }
+        if (progress) progress(first + count);
+    });
     return pixels;
 }
 

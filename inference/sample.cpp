@@ -15,22 +15,21 @@ void sample(const RunnableModel& model, const SampleRequest& request, std::uint8
     const FlowBuffers& buffers = model.buffers;
     Glow& glow = model.glow;
     const index_t D = glow.config().dimensions();
-    for (index_t done = 0; done < request.count; done += buffers.capacity) {
-        const index_t images = std::min(buffers.capacity, request.count - done);
-        const std::int32_t* const classes = request.labels != nullptr ? request.labels + done : nullptr;
-        Flow flow = buffers.flow(images, buffers.labels_to_device(context.exec, images, classes));
+    buffers.for_each_pass(request.count, [&](index_t first, index_t count) {
+        const std::int32_t* const classes = request.labels != nullptr ? request.labels + first : nullptr;
+        Flow flow = buffers.flow(count, buffers.labels_to_device(context.exec, count, classes));
         // Part by part, because each part is contiguous over all images. A noise block is 4 numbers, and
         // every part has a multiple of 4: at least 4 channels at the top, even H and W if a level is
         // split.
         for (const LatentLevel& part : latent_levels(glow.config()))
-            gaussian_noise(context.exec, {images, 1, part.shape.size(), part.shape.size()}, request.seed,
-                           static_cast<std::uint64_t>(request.first + done),
+            gaussian_noise(context.exec, {count, 1, part.shape.size(), part.shape.size()}, request.seed,
+                           static_cast<std::uint64_t>(request.first + first),
                            static_cast<std::uint64_t>(part.offset / 4), request.temperature,
-                           flow.h + images * part.offset);
+                           flow.h + count * part.offset);
         glow.decode(context, flow);
-        download_images(model, flow, pixels + done * D, largest != nullptr ? largest + done : nullptr);
-        if (request.progress) request.progress(done + images);
-    }
+        download_images(model, flow, pixels + first * D, largest != nullptr ? largest + first : nullptr);
+        if (request.progress) request.progress(first + count);
+    });
 }
 
 void download_images(const RunnableModel& model, const Flow& flow, std::uint8_t* pixels, double* largest) {
