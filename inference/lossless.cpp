@@ -259,19 +259,26 @@ void LosslessCoder::couple(BitStack& stack, CodingPass pass, Glow::Level& level,
     const auto affine_of = config().coupling_scale == CouplingScale::tanh
                                ? affine_of_coupling<CouplingScale::tanh>
                                : affine_of_coupling<CouplingScale::sigmoid>;
-    const index_t values = rows * (C / 2);
-    for (index_t step = 0; step < values; ++step) {
-        const index_t i = forward ? step : values - 1 - step, row = i / (C / 2), c = i % (C / 2);
+    for_each_value(pass, rows * (C / 2), [&](index_t i) {
+        const index_t row = i / (C / 2), c = i % (C / 2);
         std::int64_t& b = x_[row * C + C / 2 + c];
         const real* const out = predicted_.data() + row * outputs;
         if (!affine) {
             const std::int64_t shift = in_cells(out[c]);
             b += forward ? shift : -shift;
-            continue;
+            return;
         }
         const Affine map = affine_of(out[2 * c], out[2 * c + 1]);
         b = forward ? scale_up(stack, map.scale, b + map.shift) : scale_back(stack, map.scale, b) - map.shift;
-    }
+    });
+}
+
+void LosslessCoder::code_latent(BitStack& stack, CodingPass pass, real mean, real logs, std::int64_t& z) {
+    const Affine map = affine_of_density(mean, logs);
+    if (pass == CodingPass::forward)
+        normal_.push(stack, scale_up(stack, map.scale, z + map.shift));
+    else
+        z = scale_back(stack, map.scale, normal_.pop(stack)) - map.shift;
 }
 
 // Forward: x_ [N, H, W, C] -> a [N, H, W, C/2], with b coded on the stack.
@@ -285,15 +292,11 @@ void LosslessCoder::code_split(BitStack& stack, CodingPass pass, Glow::Level& le
     }
     predicted_.resize(static_cast<std::size_t>(rows * C));
     level.split->predict(model_.context(), N, states(), predicted_.data());
-    for (index_t step = 0; step < rows * half; ++step) {
-        const index_t i = forward ? step : rows * half - 1 - step, row = i / half, c = i % half;
-        std::int64_t& b = x_[row * C + half + c];
-        const Affine map = affine_of_density(predicted_[row * C + 2 * c], predicted_[row * C + 2 * c + 1]);
-        if (forward)
-            normal_.push(stack, scale_up(stack, map.scale, b + map.shift));
-        else
-            b = scale_back(stack, map.scale, normal_.pop(stack)) - map.shift;
-    }
+    for_each_value(pass, rows * half, [&](index_t i) {
+        const index_t row = i / half, c = i % half;
+        code_latent(stack, pass, predicted_[row * C + 2 * c], predicted_[row * C + 2 * c + 1],
+                    x_[row * C + half + c]);
+    });
     if (!forward) return;
     moved_.resize(static_cast<std::size_t>(rows * half));
     for (index_t row = 0; row < rows; ++row) std::copy_n(&x_[row * C], half, &moved_[row * half]);
@@ -303,38 +306,31 @@ void LosslessCoder::code_split(BitStack& stack, CodingPass pass, Glow::Level& le
 void LosslessCoder::code_top(BitStack& stack, CodingPass pass, index_t N, const std::int32_t* labels) {
     const Shape shape = model_.glow().levels().back().shape;
     const index_t C = shape.C, values = N * shape.size();
-    const bool forward = pass == CodingPass::forward;
-    if (!forward) x_.resize(static_cast<std::size_t>(values));
+    if (pass == CodingPass::inverse) x_.resize(static_cast<std::size_t>(values));
     predicted_.resize(static_cast<std::size_t>(2 * values));
     model_.glow().top().predict(model_.context(), N, labels, predicted_.data());
-    for (index_t step = 0; step < values; ++step) {
-        const index_t i = forward ? step : values - 1 - step, row = i / C, c = i % C;
-        const Affine map = affine_of_density(predicted_[row * 2 * C + c], predicted_[row * 2 * C + C + c]);
-        if (forward)
-            normal_.push(stack, scale_up(stack, map.scale, x_[i] + map.shift));
-        else
-            x_[i] = scale_back(stack, map.scale, normal_.pop(stack)) - map.shift;
-    }
+    for_each_value(pass, values, [&](index_t i) {
+        const index_t row = i / C, c = i % C;
+        code_latent(stack, pass, predicted_[row * 2 * C + c], predicted_[row * 2 * C + C + c], x_[i]);
+    });
 }
 
 LosslessCoder::Borrowed LosslessCoder::encode(BitStack& stack, index_t N, const std::uint8_t* pixels,
                                               const std::int32_t* labels) {
     const int bits = config().n_bits, noise = kFractionBits - bits;
-    // Bits excluding the supply.
-    const auto own = [](const BitStack& bits_now) {
-        return static_cast<std::int64_t>(bits_now.bits()) -
-               static_cast<std::int64_t>(32 * bits_now.supplied());
+    const auto bits_without_supply = [&] {
+        return static_cast<std::int64_t>(stack.bits()) - static_cast<std::int64_t>(32 * stack.supplied());
     };
-    const std::int64_t before = own(stack);
-    std::int64_t most = 0;
-    const auto look = [&] { most = std::max(most, before - own(stack)); };
+    const std::int64_t before = bits_without_supply();
+    std::int64_t borrowed = 0;
+    const auto update_borrowed = [&] { borrowed = std::max(borrowed, before - bits_without_supply()); };
     x_.resize(static_cast<std::size_t>(N * config().dimensions()));
     for (std::size_t i = 0; i < x_.size(); ++i) {
         const std::int64_t bin = pixels[i] >> (8 - bits);
         x_[i] = (bin << noise) + static_cast<std::int64_t>(stack.pop(std::uint64_t{1} << noise)) -
                 (std::int64_t{1} << (kFractionBits - 1));
     }
-    look();
+    update_borrowed();
     model_.glow().for_each_layer(
         [&](Glow::Level& level) {
             moved_.resize(x_.size());
@@ -344,16 +340,16 @@ LosslessCoder::Borrowed LosslessCoder::encode(BitStack& stack, index_t N, const 
         [&](Glow::Level& level, Glow::Step& step, index_t l, index_t k) {
             const index_t C = level.shape.C, rows = N * level.shape.pixels();
             for (index_t row = 0; row < rows; ++row) mixings_[l][k].forward(stack, &x_[row * C]);
-            look();
+            update_borrowed();
             couple(stack, CodingPass::forward, level, step.coupling, N);
-            look();
+            update_borrowed();
         },
         [&](Glow::Level& level) { code_split(stack, CodingPass::forward, level, N); });
     code_top(stack, CodingPass::forward, N, labels);
     if (config().y_cond)
         for (index_t n = 0; n < N; ++n)
             stack.push(static_cast<std::uint64_t>(labels[n]), static_cast<std::uint64_t>(config().n_classes));
-    return {static_cast<std::uint64_t>(most)};
+    return {static_cast<std::uint64_t>(borrowed)};
 }
 
 void LosslessCoder::decode(BitStack& stack, index_t N, std::uint8_t* pixels, std::int32_t* labels) {

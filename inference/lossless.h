@@ -93,7 +93,14 @@ class LosslessCoder {
 
   private:
     enum class CodingPass { forward, inverse };
+    // Calls f(i) for every value: the inverse pops in the opposite order of forward's pushes.
+    template <class F>
+    static void for_each_value(CodingPass pass, index_t count, F f) {
+        for (index_t i = 0; i < count; ++i) f(pass == CodingPass::forward ? i : count - 1 - i);
+    }
     void couple(BitStack& stack, CodingPass pass, Glow::Level& level, Coupling& coupling, index_t N);
+    // A latent z of density N(mean, exp(logs)).
+    void code_latent(BitStack& stack, CodingPass pass, real mean, real logs, std::int64_t& z);
     void code_split(BitStack& stack, CodingPass pass, Glow::Level& level, index_t N);
     void code_top(BitStack& stack, CodingPass pass, index_t N, const std::int32_t* labels);
     // The states as network inputs: the centers of their cells.
