@@ -130,8 +130,8 @@ void Recovery::reload(index_t newest, index_t step) {
     if (s.processes.is_root()) {
         const ScopedTimeout timeout("cutting the logs");
         const index_t to = s.progress.step;
-        linked = s.retry([&] { s.folder.go_back_to(to); });
-        s.log->go_back_to(to);
+        linked = s.retry([&] { s.folder.roll_back_to(to); });
+        s.log->roll_back_to(to);
         for (std::optional<CsvLog>* const csv : {&s.evaluations, &s.audits})
             if (*csv) s.retry([&] { (*csv)->drop_after(to); });
     }

@@ -345,7 +345,7 @@ fs::path RunFolder::set_aside(const fs::path& file) const {
     return aside;
 }
 
-void RunFolder::go_back_to(index_t step) const {
+void RunFolder::roll_back_to(index_t step) const {
     const ScopedTimeout timeout("writing the run's files");
     std::error_code ignored;
     if (fs::exists(checkpoint(step), ignored)) {

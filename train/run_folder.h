@@ -101,7 +101,7 @@ class RunFolder {
     std::filesystem::path set_aside(const std::filesystem::path& file) const;
     // Continues the run from a step: latest.h5 points to it; removes later checkpoints, and best.h5 if it
     // points to one of them.
-    void go_back_to(index_t step) const;
+    void roll_back_to(index_t step) const;
 
   private:
     std::filesystem::path path_;

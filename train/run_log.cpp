@@ -110,7 +110,7 @@ void RunLog::open(const RunFolder& folder, index_t last_step, const std::unique_
     metrics_.emplace(folder.metrics(), columns_, last_step, &lock);
 }
 
-void RunLog::go_back_to(index_t step) {
+void RunLog::roll_back_to(index_t step) {
     if (metrics_) retry_([&] { metrics_->drop_after(step); });
     steps_since_row_ = 0;
     last_row_ = Clock::now();

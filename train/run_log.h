@@ -57,7 +57,7 @@ class RunLog {
     // Opens a folder's metrics.csv on the writing process; drops rows after last_step.
     void open(const RunFolder& folder, index_t last_step, const std::unique_ptr<FileLock>& lock);
     // Drops rows after a step, when the run is rolled back to it.
-    void go_back_to(index_t step);
+    void roll_back_to(index_t step);
     // Starts the clock. progress: before the first step that will be logged.
     void start(const TrainingProgress& progress);
     // Called after every step; logs it according to --log-every. peak_bytes: of the arenas.
