@@ -31,7 +31,7 @@ void CheckpointWriter::open_folder() {
                 "{}: another process started a run in the folder; continue it with --resume, or choose another --out",
                 request_.options.out));
     }
-    folder_.create();
+    folder_.prepare();
 }
 
 void CheckpointWriter::take_over(ResumedRun& resumed) {
@@ -60,10 +60,10 @@ void CheckpointWriter::write(const CheckpointContents& contents, const std::stri
     if (!folder_.holds_run()) {
         request_.warn(
             fmt::format("{}: the run's folder was deleted and has been recreated", request_.options.out));
-        folder_.create();
+        folder_.prepare();
         folder_.write_config(config);
     }
-    folder_.create();
+    folder_.prepare();
     const TrainingProgress& progress = contents.progress;
     save_checkpoint(folder_.checkpoint(progress.step), contents.config, progress, to_json(progress),
                     contents.parameters, contents.exec, contents.weights);

@@ -241,7 +241,7 @@ void RunFolder::make() const {
     make_folder(path_);
 }
 
-void RunFolder::create() const {
+void RunFolder::prepare() const {
     const ScopedTimeout timeout("writing the run's files");
     for (const fs::path& folder : {path_, checkpoints(), path_ / "samples"}) {
         make_folder(folder);

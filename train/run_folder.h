@@ -62,7 +62,7 @@ class RunFolder {
     void make() const;
     // Creates the folder and its subfolders, and removes temporary files of killed processes. Throws
     // InputError if that fails.
-    void create() const;
+    void prepare() const;
     void write_config(const std::string& toml) const;
 
     std::filesystem::path metrics() const { return path_ / "metrics.csv"; }

@@ -103,7 +103,7 @@ TEST(RetryingWrite, ReportsErrorsOfTheFileSystem) {
 }
 
 struct RunFolderTest : testing::Test {
-    RunFolderTest() : run(folder.path() / "run") { run.create(); }
+    RunFolderTest() : run(folder.path() / "run") { run.prepare(); }
     std::vector<std::string> kept() const {
         std::vector<std::string> names;
         for (const auto& entry : std::filesystem::directory_iterator(run.checkpoints()))
@@ -122,7 +122,7 @@ TEST(RunFolder, FolderThatCannotBeListedIsAnError) {
     const TemporaryFolder folder;
     const RunFolder run(folder.path());
     EXPECT_TRUE(run.saved().empty());
-    run.create();
+    run.prepare();
     write_bytes(run.checkpoint(3), "a");
     EXPECT_EQ(run.saved().size(), 1u);
     rlimit before{};
@@ -263,7 +263,7 @@ TEST_F(RunFolderTest, DetectsExistingRun) {
 
 TEST_F(RunFolderTest, RejectsPathBelowFile) {
     write_bytes(folder / "file", "x");
-    expect_throw<InputError>([&] { RunFolder(folder / "file/run").create(); },
+    expect_throw<InputError>([&] { RunFolder(folder / "file/run").prepare(); },
                              {"file/run", "Not a directory"});
 }
 
