@@ -123,7 +123,7 @@ Training::~Training() {
 }
 
 void Training::run() {
-    const SignalsLeftToCaller python_handles_signals;
+    const CallerHandlesSignals python_handles_signals;
     std::exception_ptr failure;
     std::string result;
     try {

@@ -45,11 +45,11 @@ void on_signal(int signal) {
 
 }  // namespace
 
-SignalsLeftToCaller::SignalsLeftToCaller() {
+CallerHandlesSignals::CallerHandlesSignals() {
     g_left_to_caller = true;
 }
 
-SignalsLeftToCaller::~SignalsLeftToCaller() {
+CallerHandlesSignals::~CallerHandlesSignals() {
     g_left_to_caller = false;
 }
 

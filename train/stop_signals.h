@@ -10,16 +10,16 @@ namespace glow {
 
 // During its lifetime, runs of this thread install no signal handlers: the calling program keeps its own, and
 // stops a run with RunRequest::stop.
-class SignalsLeftToCaller {
+class CallerHandlesSignals {
   public:
-    SignalsLeftToCaller();
-    ~SignalsLeftToCaller();
-    SignalsLeftToCaller(const SignalsLeftToCaller&) = delete;
-    SignalsLeftToCaller& operator=(const SignalsLeftToCaller&) = delete;
+    CallerHandlesSignals();
+    ~CallerHandlesSignals();
+    CallerHandlesSignals(const CallerHandlesSignals&) = delete;
+    CallerHandlesSignals& operator=(const CallerHandlesSignals&) = delete;
 };
 
 // During its lifetime, signals only request a stop. Instances may be nested: a request lasts until the outermost
-// one ends. One thread at a time, except in runs under SignalsLeftToCaller.
+// one ends. One thread at a time, except in runs under CallerHandlesSignals.
 class StopSignals {
   public:
     // answer: text that the first signal prints immediately on stderr, because the step may take minutes; it
