@@ -234,7 +234,7 @@ fs::path find_checkpoint(const fs::path& file_or_folder) {
                                  did_you_mean_checkpoint(file_or_folder)));
 }
 
-fs::path behind_link(const fs::path& checkpoint) {
+fs::path resolve_link(const fs::path& checkpoint) {
     std::error_code error;
     if (!fs::is_symlink(checkpoint, error)) return checkpoint;
     const fs::path target = fs::read_symlink(checkpoint, error);

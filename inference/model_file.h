@@ -28,7 +28,7 @@ struct CheckpointInfo {
 // The file itself, or latest.h5 of a run folder. Throws InputError if the folder has none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& file_or_folder);
 // The file that a link, such as latest.h5, points to now; another name unchanged.
-std::filesystem::path behind_link(const std::filesystem::path& checkpoint);
+std::filesystem::path resolve_link(const std::filesystem::path& checkpoint);
 
 // Throws InputError if the name ends as those of other formats of models, as which it could not be read.
 void refuse_suffix_of_other_format(const std::filesystem::path& checkpoint);

@@ -39,7 +39,7 @@ void warn_of_lifetime(const CommandLine& command, const std::string& output,
             "uniform measures");
     command.info(
         "{} can be decompressed only with {}, by this build (glow {}), on this kind of processor: keep the originals",
-        output, behind_link(checkpoint).string(), glow_version());
+        output, resolve_link(checkpoint).string(), glow_version());
 }
 
 // "21.3% smaller than"

@@ -138,7 +138,7 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
 // Ranks may see latest.h5 of a running training at different checkpoints.
 std::filesystem::path common_checkpoint(const std::filesystem::path& named, Communicator& processes) {
     if (processes.size() == 1) return named;
-    return broadcast_text(processes, behind_link(named).string());
+    return broadcast_text(processes, resolve_link(named).string());
 }
 
 ScoredImages read_images(const CommandLine& command, const DataOptions& data, const ModelOptions& model,
