@@ -124,9 +124,9 @@ Cifar10Source::Cifar10Source(Cifar10Folder folder) : folder_(std::move(folder)) 
              kCifar10Classes, folder_.train_images(), folder_.test_images()};
 }
 
-void Cifar10Source::read(SourceSplit part, index_t first, index_t count, std::uint8_t* images,
+void Cifar10Source::read(SourceSplit split, index_t first, index_t count, std::uint8_t* images,
                          std::int32_t* labels, std::uint8_t*) {
-    for (const Cifar10File& file : part == SourceSplit::train ? folder_.train : folder_.test) {
+    for (const Cifar10File& file : split == SourceSplit::train ? folder_.train : folder_.test) {
         const index_t here = std::clamp<index_t>(file.records - first, 0, count);
         if (here > 0) read_cifar10(file, first, here, images, labels);
         images += here * kCifar10ImageBytes;

@@ -48,7 +48,7 @@ class Cifar10Source : public ImageSource {
   public:
     explicit Cifar10Source(Cifar10Folder folder);
     const SourceInfo& info() const override { return info_; }
-    void read(SourceSplit part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
+    void read(SourceSplit split, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
               std::uint8_t* usable) override;
 
   private:

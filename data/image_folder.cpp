@@ -176,7 +176,7 @@ ImageFolder::ImageFolder(const fs::path& folder, const ImageFolderOptions& optio
         throw InputError(
             fmt::format("{}: no image can be read: {}", folder.string(), join_problems(skipped_)));
     if (files_.empty()) throw InputError(no_photos(folder, other_files_));
-    split();
+    draw_test_files();
     limit(train_, options.limit_train);
     limit(test_, options.limit_test);
     info_.name = fs::weakly_canonical(folder).filename().string();
@@ -203,7 +203,7 @@ void ImageFolder::measure() {
         if (!photo) return;
         file.H = photo->H;
         file.W = photo->W;
-        if (!part_of(n, 0, file.H, file.W)) problem = too_small(folder_ / file.name, *photo, smallest());
+        if (!crop_of(n, 0, file.H, file.W)) problem = too_small(folder_ / file.name, *photo, smallest());
     });
     std::vector<File> usable;
     for (std::size_t n = 0; n < files_.size(); ++n) {
@@ -221,9 +221,7 @@ index_t ImageFolder::images_of(const File& file) const {
     return tiles_along(file.H, side_, stride) * tiles_along(file.W, side_, stride);
 }
 
-// The part that image number `crop` of a photograph of H x W pixels shows; none if the photograph is too
-// small.
-std::optional<Crop> ImageFolder::part_of(index_t file, index_t crop, index_t H, index_t W) const {
+std::optional<Crop> ImageFolder::crop_of(index_t file, index_t number, index_t H, index_t W) const {
     if (H < smallest().H || W < smallest().W) return {};
     if (whole()) return centered_crop({H, W}, made());
     const index_t side = side_;
@@ -232,26 +230,25 @@ std::optional<Crop> ImageFolder::part_of(index_t file, index_t crop, index_t H, 
                       rows = tiles_along(H, side, stride);
         const index_t left = (W - side - (columns - 1) * stride) / 2,
                       top = (H - side - (rows - 1) * stride) / 2;
-        return Crop{left + crop % columns * stride, top + crop / columns * stride, {side, side}};
+        return Crop{left + number % columns * stride, top + number / columns * stride, {side, side}};
     }
     const PhiloxWords words = philox_block(options_.seed, Purpose::crop, static_cast<std::uint64_t>(file),
-                                           static_cast<std::uint64_t>(crop));
+                                           static_cast<std::uint64_t>(number));
     const auto drawn = [](std::uint32_t word, index_t choices) {
         return static_cast<index_t>(philox_uniform(word) * static_cast<double>(choices));
     };
     return Crop{drawn(words.word[0], W - side + 1), drawn(words.word[1], H - side + 1), {side, side}};
 }
 
-// Draws the test files.
-void ImageFolder::split() {
+void ImageFolder::draw_test_files() {
     const index_t test = std::llround(options_.test * static_cast<double>(files_.size()));
     std::vector<std::int32_t> labels;
     for (const File& file : files_) labels.push_back(file.label);
     const std::vector<bool> is_test = draw_holdout(labels, static_cast<std::int32_t>(classes_.size()), test,
                                                    kStay, options_.seed, kTestPass);
     for (index_t n = 0; n < std::ssize(files_); ++n)
-        for (index_t crop = 0; crop < images_of(files_[static_cast<std::size_t>(n)]); ++crop)
-            (is_test[static_cast<std::size_t>(n)] ? test_ : train_).push_back({n, crop});
+        for (index_t number = 0; number < images_of(files_[static_cast<std::size_t>(n)]); ++number)
+            (is_test[static_cast<std::size_t>(n)] ? test_ : train_).push_back({n, number});
     if (train_.empty())
         throw InputError(fmt::format("{}: {} photographs with --test {} leave none for training",
                                      folder_.string(), files_.size(), options_.test));
@@ -269,10 +266,10 @@ void ImageFolder::limit(std::vector<Item>& items, index_t most) const {
     std::erase_if(items, [&](const Item& item) { return quotas[number(item)]-- <= 0; });
 }
 
-std::vector<std::int32_t> ImageFolder::labels(SourceSplit part) const {
+std::vector<std::int32_t> ImageFolder::labels(SourceSplit split) const {
     std::vector<std::int32_t> labels;
     if (classes_.empty()) return labels;
-    for (const Item& item : items(part)) labels.push_back(files_[static_cast<std::size_t>(item.file)].label);
+    for (const Item& item : items(split)) labels.push_back(files_[static_cast<std::size_t>(item.file)].label);
     return labels;
 }
 
@@ -282,17 +279,17 @@ std::vector<fs::path> ImageFolder::files() const {
     return files;
 }
 
-std::vector<index_t> ImageFolder::groups(SourceSplit part) const {
+std::vector<index_t> ImageFolder::groups(SourceSplit split) const {
     std::vector<index_t> groups;
-    for (const Item& item : items(part)) groups.push_back(item.file);
+    for (const Item& item : items(split)) groups.push_back(item.file);
     return groups;
 }
 
-std::string ImageFolder::name(SourceSplit part, index_t n) const {
-    const Item& item = items(part)[static_cast<std::size_t>(n)];
+std::string ImageFolder::name(SourceSplit split, index_t n) const {
+    const Item& item = items(split)[static_cast<std::size_t>(n)];
     const std::string& file = files_[static_cast<std::size_t>(item.file)].name;
     if (whole()) return file;
-    const auto& [x, y, size] = item.part;
+    const auto& [x, y, size] = item.crop;
     return fmt::format("{}[{}x{}+{}+{}]", file, size.W, size.H, x, y);
 }
 
@@ -305,9 +302,9 @@ std::vector<std::string> ImageFolder::untrained_classes() const {
     return names;
 }
 
-void ImageFolder::read(SourceSplit part, index_t first, index_t count, std::uint8_t* images,
+void ImageFolder::read(SourceSplit split, index_t first, index_t count, std::uint8_t* images,
                        std::int32_t* labels, std::uint8_t* usable) {
-    Item* const batch = (part == SourceSplit::train ? train_ : test_).data() + first;
+    Item* const batch = (split == SourceSplit::train ? train_ : test_).data() + first;
     // A photograph is decoded once for all of its images in the batch.
     std::vector<index_t> begin;
     for (index_t n = 0; n < count; ++n)
@@ -325,12 +322,12 @@ void ImageFolder::read(SourceSplit part, index_t first, index_t count, std::uint
         const std::optional<Image> photo = read_or_explain(path, options_.channels, large, problem);
         for (; n < last; ++n) {
             if (labels != nullptr) labels[n] = file.label;
-            const auto part =
-                photo ? part_of(batch[n].file, batch[n].crop, photo->H, photo->W) : std::nullopt;
-            usable[n] = part ? 1 : 0;
-            if (!part) continue;
-            batch[n].part = *part;
-            shrink(*photo, *part, made(), images + n * info_.image_bytes());
+            const auto crop =
+                photo ? crop_of(batch[n].file, batch[n].number, photo->H, photo->W) : std::nullopt;
+            usable[n] = crop ? 1 : 0;
+            if (!crop) continue;
+            batch[n].crop = *crop;
+            shrink(*photo, *crop, made(), images + n * info_.image_bytes());
         }
         if (photo && usable[last - 1] == 0) problem = too_small(path, *photo, smallest());
     });

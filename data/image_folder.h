@@ -15,9 +15,9 @@ struct ImageFolderOptions {
     index_t size = 0;      // side of the resulting images in pixels; their height if `width` is set
     index_t width = 0;     // 0: size; crops and tiles are squares
     index_t channels = 3;  // 1 or 3
-    double test = 0.1;     // fraction of the files drawn by seed for the test part
+    double test = 0.1;     // fraction of the files drawn by seed for the test split
     std::uint64_t seed = 0;
-    index_t limit_train = -1, limit_test = -1;  // maximum images per part, spread over the classes; -1: all
+    index_t limit_train = -1, limit_test = -1;  // maximum images per split, spread over the classes; -1: all
     bool strict = false;                        // unusable files are errors
     int threads = 1;
 
@@ -43,13 +43,13 @@ class ImageFolder : public ImageSource {
   public:
     ImageFolder(const std::filesystem::path& folder, const ImageFolderOptions& options);
     const SourceInfo& info() const override { return info_; }
-    void read(SourceSplit part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
+    void read(SourceSplit split, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
               std::uint8_t* usable) override;
-    std::vector<std::int32_t> labels(SourceSplit part) const override;
-    std::vector<index_t> groups(SourceSplit part) const override;
+    std::vector<std::int32_t> labels(SourceSplit split) const override;
+    std::vector<index_t> groups(SourceSplit split) const override;
     // The file's path relative to the folder; for crops and tiles with the square:
     // "holiday/1.jpg[64x64+128+0]" (width x height + x + y in the upright photograph).
-    std::string name(SourceSplit part, index_t n) const override;
+    std::string name(SourceSplit split, index_t n) const override;
 
     // Files in use: training and test.
     std::vector<std::filesystem::path> files() const;
@@ -70,27 +70,28 @@ class ImageFolder : public ImageSource {
         std::int32_t label = 0;
         index_t H = 0, W = 0;  // size of a tiled photograph
     };
-    // One image of a part: number `crop` of a file.
+    // One image of a split: image `number` of a file.
     struct Item {
         index_t file;
-        index_t crop;
-        Crop part{};  // known after reading
+        index_t number;
+        Crop crop{};  // known after reading
     };
 
     void set_classes();
     void require_all_classes() const;
     void give_one_class_each();
     void measure();
-    void split();
+    void draw_test_files();
     index_t images_of(const File& file) const;
-    std::optional<Crop> part_of(index_t file, index_t crop, index_t H, index_t W) const;
+    // What image `number` of a file shows of its photograph of H x W pixels; none if that is too small.
+    std::optional<Crop> crop_of(index_t file, index_t number, index_t H, index_t W) const;
     bool whole() const { return !options_.tile && options_.crops == 0; }
     // The size of the images made, and of the smallest photograph that yields one.
     ImageSize made() const { return {options_.size, options_.width > 0 ? options_.width : options_.size}; }
     ImageSize smallest() const { return whole() ? made() : ImageSize{side_, side_}; }
     void limit(std::vector<Item>& items, index_t most) const;
-    const std::vector<Item>& items(SourceSplit part) const {
-        return part == SourceSplit::train ? train_ : test_;
+    const std::vector<Item>& items(SourceSplit split) const {
+        return split == SourceSplit::train ? train_ : test_;
     }
 
     std::filesystem::path folder_;

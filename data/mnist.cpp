@@ -64,9 +64,9 @@ MnistSource::MnistSource(const std::filesystem::path& folder) {
                 info_.n_classes = std::max<std::int32_t>(info_.n_classes, label + 1);
 }
 
-void MnistSource::read(SourceSplit part, index_t first, index_t count, std::uint8_t* images,
+void MnistSource::read(SourceSplit split, index_t first, index_t count, std::uint8_t* images,
                        std::int32_t* labels, std::uint8_t*) {
-    Files& files = part == SourceSplit::train ? *train_ : *test_;
+    Files& files = split == SourceSplit::train ? *train_ : *test_;
     const index_t H = files.images.shape()[1], W = files.images.shape()[2];
     const index_t top = (kMnistSide - H) / 2, left = (kMnistSide - W) / 2;
     std::vector<std::uint8_t> small(static_cast<std::size_t>(count * H * W));

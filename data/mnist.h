@@ -18,7 +18,7 @@ class MnistSource : public ImageSource {
   public:
     explicit MnistSource(const std::filesystem::path& folder);
     const SourceInfo& info() const override { return info_; }
-    void read(SourceSplit part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
+    void read(SourceSplit split, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
               std::uint8_t* usable) override;
 
   private:

@@ -65,9 +65,9 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
     ImageShape shape;
     std::int64_t least = kMaxClasses, most = -1;
     std::size_t labeled = 0;
-    for (const SourceSplit part : {SourceSplit::train, SourceSplit::test}) {
+    for (const SourceSplit split : {SourceSplit::train, SourceSplit::test}) {
         for (std::size_t n = 0; n < files.size(); ++n) {
-            if (is_test[n] != (part == SourceSplit::test)) continue;
+            if (is_test[n] != (split == SourceSplit::test)) continue;
             const auto& path = files[n];
             const auto entries = list_zip(path);
             const NpyReader data(path, entries, "data");
@@ -77,7 +77,7 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
                 throw InputError(
                     fmt::format("{}: expected images {} x {} x {} as in the first file, found {}",
                                 data.shown(), shape.H, shape.W, shape.C, shape_text(data.header().shape)));
-            File file{path, part, data.header().shape[0], {}};
+            File file{path, split, data.header().shape[0], {}};
             if (has_array(entries, "labels")) {
                 NpyReader labels(path, entries, "labels");
                 if (labels.header().elements != file.N)
@@ -92,7 +92,7 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
                 most = std::max(most, *high);
                 ++labeled;
             }
-            (part == SourceSplit::train ? info_.train : info_.test) += file.N;
+            (split == SourceSplit::train ? info_.train : info_.test) += file.N;
             files_.push_back(std::move(file));
         }
     }
@@ -122,15 +122,15 @@ void NpzSource::open(std::size_t file) {
         throw InputError(data_->shown() + ": the file changed while it was read");
 }
 
-void NpzSource::read(SourceSplit part, index_t first, index_t count, std::uint8_t* images,
+void NpzSource::read(SourceSplit split, index_t first, index_t count, std::uint8_t* images,
                      std::int32_t* labels, std::uint8_t*) {
     const index_t bytes = info_.image_bytes(), pixels = info_.H * info_.W;
     // With a limit on training images, the test files are read before the last training files.
-    if (first == 0 && part == SourceSplit::test && files_[opened_].part == SourceSplit::train)
-        open(
-            static_cast<std::size_t>(std::find_if(files_.begin(), files_.end(),
-                                                  [](const File& f) { return f.part == SourceSplit::test; }) -
-                                     files_.begin()));
+    if (first == 0 && split == SourceSplit::test && files_[opened_].split == SourceSplit::train)
+        open(static_cast<std::size_t>(
+            std::find_if(files_.begin(), files_.end(),
+                         [](const File& f) { return f.split == SourceSplit::test; }) -
+            files_.begin()));
     while (count > 0) {
         if (left_ == 0) open(opened_ + 1);
         const File& file = files_[opened_];

@@ -10,7 +10,7 @@
 
 namespace glow {
 
-// Files with val or test in their name (npz_names.h) form the test part, the others the training part, in the
+// Files with val or test in their name (npz_names.h) form the test split, the others the training split, in the
 // given order. If the smallest label over all files is 1, labels are shifted to start at 0. Throws InputError
 // for missing arrays, other types, shapes that differ or are not images, Fortran order, or labels in only
 // some of the files.
@@ -18,12 +18,12 @@ class NpzSource : public ImageSource {
   public:
     explicit NpzSource(const std::vector<std::filesystem::path>& files);
     const SourceInfo& info() const override { return info_; }
-    void read(SourceSplit part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
+    void read(SourceSplit split, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
               std::uint8_t* usable) override;
 
     struct File {
         std::filesystem::path path;
-        SourceSplit part;
+        SourceSplit split;
         index_t N;
         std::vector<std::int64_t> labels;
     };

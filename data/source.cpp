@@ -103,27 +103,27 @@ DatasetInfo write_dataset(const std::filesystem::path& path, ImageSource& source
     std::vector<std::int32_t> labels(static_cast<std::size_t>(batch));
     std::vector<std::uint8_t> usable(labels.size());
     Packed rest, out;
-    for (const SourceSplit part : {SourceSplit::train, SourceSplit::test}) {
-        const index_t N = part == SourceSplit::train ? train : test;
+    for (const SourceSplit split : {SourceSplit::train, SourceSplit::test}) {
+        const index_t N = split == SourceSplit::train ? train : test;
         for (index_t first = 0; first < N; first += batch) {
             const index_t count = std::min(batch, N - first);
             std::fill_n(usable.begin(), count, std::uint8_t{1});
-            source.read(part, first, count, images.data(), labeled ? labels.data() : nullptr, usable.data());
+            source.read(split, first, count, images.data(), labeled ? labels.data() : nullptr, usable.data());
             rest.clear();
             out.clear();
             for (index_t n = 0; n < count; ++n) {
                 if (usable[static_cast<std::size_t>(n)] == 0) continue;
                 const bool taken =
-                    part == SourceSplit::train && take_out[static_cast<std::size_t>(first + n)];
+                    split == SourceSplit::train && take_out[static_cast<std::size_t>(first + n)];
                 (taken ? out : rest)
                     .add(images.data() + n * bytes, bytes, labeled ? labels.data() + n : nullptr,
-                         source.name(part, first + n));
+                         source.name(split, first + n));
             }
-            rest.write(writer, part == SourceSplit::train ? "train" : "test", labeled);
+            rest.write(writer, split == SourceSplit::train ? "train" : "test", labeled);
             out.write(writer, "valid", labeled);
-            (part == SourceSplit::train ? info.train : info.test) += rest.count;
+            (split == SourceSplit::train ? info.train : info.test) += rest.count;
             info.valid += out.count;
-            if (progress) progress((part == SourceSplit::train ? 0 : train) + first + count, train + test);
+            if (progress) progress((split == SourceSplit::train ? 0 : train) + first + count, train + test);
         }
     }
     if (info.train == 0)

@@ -22,7 +22,7 @@ struct SourceInfo {
     std::int32_t n_classes = 0;  // 0: no labels
     index_t train = 0, test = 0;
 
-    index_t images(SourceSplit part) const { return part == SourceSplit::train ? train : test; }
+    index_t images(SourceSplit split) const { return split == SourceSplit::train ? train : test; }
     index_t image_bytes() const { return H * W * C; }
 };
 
@@ -30,14 +30,14 @@ class ImageSource {
   public:
     virtual ~ImageSource() = default;
     virtual const SourceInfo& info() const = 0;
-    // Reads images first .. first + count - 1 of a part: images [count, H, W, C], labels [count] (null
+    // Reads images first .. first + count - 1 of a split: images [count, H, W, C], labels [count] (null
     // without labels). usable [count] is initialized to 1; set it to 0 to skip an image. Calls come in order
-    // without gaps, training part first. Throws InputError for bad files.
-    virtual void read(SourceSplit part, index_t first, index_t count, std::uint8_t* images,
+    // without gaps, training split first. Throws InputError for bad files.
+    virtual void read(SourceSplit split, index_t first, index_t count, std::uint8_t* images,
                       std::int32_t* labels, std::uint8_t* usable) = 0;
-    // Labels of a part whose validation split must keep every class; empty if classes do not matter.
+    // Labels of a split, if a validation split drawn from it must keep every class; otherwise empty.
     virtual std::vector<std::int32_t> labels(SourceSplit) const { return {}; }
-    // For each image of a part, the number of its photograph, in ascending order: the validation split takes
+    // For each image of a split, the number of its photograph, in ascending order: the validation split takes
     // all images of a photograph or none. Empty: each image is a photograph of its own.
     virtual std::vector<index_t> groups(SourceSplit) const { return {}; }
     // Name of an image that was read; "": images have no names.

@@ -83,10 +83,10 @@ ShapesSource::ShapesSource(index_t size, index_t channels, index_t train, index_
                         kMinShapes, size, channels));
 }
 
-void ShapesSource::read(SourceSplit part, index_t first, index_t count, std::uint8_t* images,
+void ShapesSource::read(SourceSplit split, index_t first, index_t count, std::uint8_t* images,
                         std::int32_t* labels, std::uint8_t*) {
     const std::uint64_t start =
-        (part == SourceSplit::test ? kTestStart : 0) + static_cast<std::uint64_t>(first);
+        (split == SourceSplit::test ? kTestStart : 0) + static_cast<std::uint64_t>(first);
 #pragma omp parallel for num_threads(threads_)
     for (index_t n = 0; n < count; ++n)
         labels[n] = make_shape(seed_, start + static_cast<std::uint64_t>(n), info_.H, info_.C,

@@ -22,7 +22,7 @@ class ShapesSource : public ImageSource {
     ShapesSource(index_t size, index_t channels, index_t train, index_t test, std::uint64_t seed,
                  int threads);
     const SourceInfo& info() const override { return info_; }
-    void read(SourceSplit part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
+    void read(SourceSplit split, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
               std::uint8_t* usable) override;
 
   private:

@@ -281,7 +281,7 @@ void add_npz(CommandLine& command) {
             for (const std::string& warning : source.warnings()) command.warn("{}", warning);
             std::vector<std::string> train, test;
             for (const auto& file : source.files()) {
-                const bool is_train = file.part == glow::SourceSplit::train;
+                const bool is_train = file.split == glow::SourceSplit::train;
                 command.info("{}: {} {} images{}", file.path.string(), file.N, is_train ? "training" : "test",
                              file.labels.empty() ? ", no labels" : "");
                 (is_train ? train : test).push_back(file.path.string());

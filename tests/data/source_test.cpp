@@ -18,10 +18,10 @@ class Numbered : public ImageSource {
     Numbered(index_t train, index_t test, std::set<index_t> broken = {})
         : info_{"numbered", 2, 2, 1, 3, train, test}, broken_(std::move(broken)) {}
     const SourceInfo& info() const override { return info_; }
-    void read(SourceSplit part, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
+    void read(SourceSplit split, index_t first, index_t count, std::uint8_t* images, std::int32_t* labels,
               std::uint8_t* usable) override {
-        EXPECT_EQ(first, next_[part == SourceSplit::test]);
-        next_[part == SourceSplit::test] += count;
+        EXPECT_EQ(first, next_[split == SourceSplit::test]);
+        next_[split == SourceSplit::test] += count;
         for (index_t n = 0; n < count; ++n) {
             std::fill_n(images + 4 * n, 4, static_cast<std::uint8_t>(first + n));
             labels[n] = static_cast<std::int32_t>((first + n) % 3);

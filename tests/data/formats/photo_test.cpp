@@ -622,13 +622,14 @@ struct PhotoFolder : testing::Test {
         options.threads = 2;
         return options;
     }
-    // All images of a part and their labels.
-    std::pair<Pixels, std::vector<std::int32_t>> read(ImageFolder& source, SourceSplit part, Pixels& usable) {
-        const index_t N = source.info().images(part);
+    // All images of a split and their labels.
+    std::pair<Pixels, std::vector<std::int32_t>> read(ImageFolder& source, SourceSplit split,
+                                                      Pixels& usable) {
+        const index_t N = source.info().images(split);
         Pixels images(static_cast<std::size_t>(N * source.info().image_bytes()));
         std::vector<std::int32_t> labels(static_cast<std::size_t>(N));
         usable.assign(static_cast<std::size_t>(N), 1);
-        source.read(part, 0, N, images.data(), source.info().n_classes > 0 ? labels.data() : nullptr,
+        source.read(split, 0, N, images.data(), source.info().n_classes > 0 ? labels.data() : nullptr,
                     usable.data());
         return {images, labels};
     }
@@ -825,12 +826,12 @@ TEST_F(PhotoFolder, CropsStayInOneSplit) {
     EXPECT_EQ(source.info().train, 45);
     EXPECT_EQ(source.info().test, 15);
     std::set<std::string> trained, squares;
-    for (const SourceSplit part : {SourceSplit::train, SourceSplit::test}) {
+    for (const SourceSplit split : {SourceSplit::train, SourceSplit::test}) {
         Pixels usable;
-        const Pixels images = read(source, part, usable).first;
-        const std::vector<index_t> groups = source.groups(part);
-        for (index_t n = 0; n < source.info().images(part); ++n) {
-            const std::string name = source.name(part, n);
+        const Pixels images = read(source, split, usable).first;
+        const std::vector<index_t> groups = source.groups(split);
+        for (index_t n = 0; n < source.info().images(split); ++n) {
+            const std::string name = source.name(split, n);
             char file[16] = "";
             index_t side = 0, side_again = 0, x = -1, y = -1;
             ASSERT_EQ(std::sscanf(name.c_str(), "%6s[%ldx%ld+%ld+%ld]", file, &side, &side_again, &x, &y), 5)
@@ -840,7 +841,7 @@ TEST_F(PhotoFolder, CropsStayInOneSplit) {
             Pixels expected(192);
             shrink(read_photo(folder / file, 3), {x, y, {side, side}}, {8, 8}, expected.data());
             ASSERT_TRUE(std::equal(expected.begin(), expected.end(), images.begin() + n * 192)) << name;
-            if (part == SourceSplit::train)
+            if (split == SourceSplit::train)
                 trained.insert(file);
             else
                 EXPECT_EQ(trained.count(file), 0u) << name;
