@@ -129,9 +129,9 @@ void encode_levels(const RunnableModel& model, const PixelArray& images, const s
     model.buffers.for_each_pass(images.N, [&](index_t first, index_t count) {
         Flow flow = load_flow(model, images, first, count, {.kind = Dequantization::center});
         model.glow.encode(model.context, flow);
-        for (const LatentLevel& part : latent_levels(model.glow.config()))
-            download(model.context.exec, count * part.shape.size(), flow.h + count * part.offset,
-                     levels[part.level] + first * part.shape.size());
+        for (const LatentLevel& level : latent_levels(model.glow.config()))
+            download(model.context.exec, count * level.shape.size(), flow.h + count * level.offset,
+                     levels[level.level] + first * level.shape.size());
     });
 }
 
@@ -146,9 +146,9 @@ SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vec
     buffers.for_each_pass(N, [&](index_t first, index_t count) {
         Flow flow = buffers.flow(
             count, buffers.labels_to_device(exec, count, labels != nullptr ? labels + first : nullptr));
-        for (const LatentLevel& part : latent_levels(config))
-            upload(exec, count * part.shape.size(), levels[part.level] + first * part.shape.size(),
-                   flow.h + count * part.offset);
+        for (const LatentLevel& level : latent_levels(config))
+            upload(exec, count * level.shape.size(), levels[level.level] + first * level.shape.size(),
+                   flow.h + count * level.offset);
         model.glow.decode(model.context, flow);
         download_images(model, flow, pixels + first * D, largest + first);
     });

@@ -38,17 +38,17 @@ void decode_images(LoadedModel& model, const Flow& latents, std::uint8_t* pixels
 
 std::vector<Latent> encode_all(LoadedModel& model, const ImageSet& set) {
     const index_t D = model.glow().config().dimensions();
-    const std::vector<LatentLevel> parts = latent_levels(model.glow().config());
+    const std::vector<LatentLevel> levels = latent_levels(model.glow().config());
     std::vector<Latent> latents(static_cast<std::size_t>(set.N), Latent(static_cast<std::size_t>(D)));
     std::vector<state_t> eps;
     model.buffers().for_each_pass(set.N, [&](index_t first, index_t count) {
         eps.resize(static_cast<std::size_t>(count * D));
         encode_images(model, count, set.image(first),
                       set.labels.empty() ? nullptr : set.labels.data() + first, eps.data());
-        for (const LatentLevel& part : parts)
+        for (const LatentLevel& level : levels)
             for (index_t n = 0; n < count; ++n)
-                std::copy_n(&eps[count * part.offset + n * part.shape.size()], part.shape.size(),
-                            &latents[first + n][part.offset]);
+                std::copy_n(&eps[count * level.offset + n * level.shape.size()], level.shape.size(),
+                            &latents[first + n][level.offset]);
     });
     return latents;
 }
@@ -58,15 +58,15 @@ std::vector<std::uint8_t> decode_all(LoadedModel& model, const std::vector<Laten
                                      const std::function<void(index_t done)>& progress) {
     const index_t D = model.glow().config().dimensions(), N = std::ssize(latents);
     if (largest != nullptr) largest->resize(latents.size());
-    const std::vector<LatentLevel> parts = latent_levels(model.glow().config());
+    const std::vector<LatentLevel> levels = latent_levels(model.glow().config());
     std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));
     std::vector<state_t> eps;
     model.buffers().for_each_pass(N, [&](index_t first, index_t count) {
         eps.resize(static_cast<std::size_t>(count * D));
-        for (const LatentLevel& part : parts)
+        for (const LatentLevel& level : levels)
             for (index_t n = 0; n < count; ++n)
-                std::copy_n(&latents[first + n][part.offset], part.shape.size(),
-                            &eps[count * part.offset + n * part.shape.size()]);
+                std::copy_n(&latents[first + n][level.offset], level.shape.size(),
+                            &eps[count * level.offset + n * level.shape.size()]);
         Flow flow;
         flow.N = count;
         flow.h = eps.data();
@@ -102,15 +102,15 @@ Latent between_spherical(const Latent& a, const Latent& b, double t) {
 }
 
 void scale_levels(const ModelConfig& model, const std::vector<double>& factors, Latent& latent) {
-    for (const LatentLevel& part : latent_levels(model))
-        for (index_t i = part.offset; i < part.offset + part.shape.size(); ++i)
-            latent[i] *= factors[part.level];
+    for (const LatentLevel& level : latent_levels(model))
+        for (index_t i = level.offset; i < level.offset + level.shape.size(); ++i)
+            latent[i] *= factors[level.level];
 }
 
 void take_level(const ModelConfig& model, index_t level, const Latent& from, Latent& latent) {
-    for (const LatentLevel& part : latent_levels(model))
-        if (part.level == level)
-            std::copy_n(from.begin() + part.offset, part.shape.size(), latent.begin() + part.offset);
+    for (const LatentLevel& each : latent_levels(model))
+        if (each.level == level)
+            std::copy_n(from.begin() + each.offset, each.shape.size(), latent.begin() + each.offset);
 }
 
 Direction::Direction(index_t D) : sums_(2, Latent(static_cast<std::size_t>(D), 0.0)), counts_(2, 0) {}

@@ -13,8 +13,8 @@ namespace {
 
 constexpr const char* kWeights = "model";  // attribute
 
-std::string array_of(const LatentLevel& part) {
-    return fmt::format("/eps/level{}", part.level);
+std::string array_of(const LatentLevel& level) {
+    return fmt::format("/eps/level{}", level.level);
 }
 
 std::string weights_text(LoadedModel& model) {
@@ -24,15 +24,15 @@ std::string weights_text(LoadedModel& model) {
 }  // namespace
 
 std::vector<LatentLevel> latent_levels(const ModelConfig& model) {
-    std::vector<LatentLevel> parts;
+    std::vector<LatentLevel> levels;
     index_t offset = 0;
     for (index_t l = model.levels; l-- > 0;) {
         Shape shape = level_shape(model, l);
         if (l + 1 < model.levels) shape.C /= 2;
-        parts.push_back({l, shape, offset});
+        levels.push_back({l, shape, offset});
         offset += shape.size();
     }
-    return parts;
+    return levels;
 }
 
 LatentWriter::LatentWriter(const std::filesystem::path& path, LoadedModel& model)
@@ -41,22 +41,22 @@ LatentWriter::LatentWriter(const std::filesystem::path& path, LoadedModel& model
     file_.set_integer("/", "version", 1);
     file_.set_string("/", "config", model.config_json().dump());
     file_.set_string("/", kWeights, weights_text(model));
-    for (const LatentLevel& part : latent_levels(model_))
-        file_.create_growing<float>(array_of(part), {part.shape.H, part.shape.W, part.shape.C});
+    for (const LatentLevel& level : latent_levels(model_))
+        file_.create_growing<float>(array_of(level), {level.shape.H, level.shape.W, level.shape.C});
     if (model_.y_cond) file_.create_growing<std::int32_t>("/labels", {});
 }
 
 void LatentWriter::append(const Flow& flow) {
     std::vector<float> values;
-    for (const LatentLevel& part : latent_levels(model_)) {
-        const state_t* const first = flow.h + flow.N * part.offset;
-        values.assign(first, first + flow.N * part.shape.size());
+    for (const LatentLevel& level : latent_levels(model_)) {
+        const state_t* const first = flow.h + flow.N * level.offset;
+        values.assign(first, first + flow.N * level.shape.size());
         const auto bad =
             std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); });
         if (bad != values.end())
             throw InputError(fmt::format("the latents of image {} are not finite: the run may have diverged",
-                                         written_ + (bad - values.begin()) / part.shape.size()));
-        file_.append<float>(array_of(part), flow.N, values.data());
+                                         written_ + (bad - values.begin()) / level.shape.size()));
+        file_.append<float>(array_of(level), flow.N, values.data());
     }
     if (model_.y_cond) file_.append<std::int32_t>("/labels", flow.N, flow.labels);
     written_ += flow.N;
@@ -80,15 +80,15 @@ LatentReader::LatentReader(const std::filesystem::path& path) : file_(Hdf5File::
     }
     if (file_.has_attribute("/", kWeights)) weights_ = file_.string_attribute("/", kWeights);
     images_ = -1;
-    for (const LatentLevel& part : latent_levels(model_)) {
-        const std::string name = array_of(part);
+    for (const LatentLevel& level : latent_levels(model_)) {
+        const std::string name = array_of(level);
         if (!file_.exists(name)) refuse(name + " is missing");
         const ArrayInfo info = file_.describe(name);
         const index_t N = info.shape.empty() ? 0 : info.shape[0];
-        const std::vector<index_t> expected = {N, part.shape.H, part.shape.W, part.shape.C};
+        const std::vector<index_t> expected = {N, level.shape.H, level.shape.W, level.shape.C};
         if (info.type != ElementType::float32 || info.shape != expected)
-            refuse(fmt::format("{} is not float32 [N, {}, {}, {}]", name, part.shape.H, part.shape.W,
-                               part.shape.C));
+            refuse(fmt::format("{} is not float32 [N, {}, {}, {}]", name, level.shape.H, level.shape.W,
+                               level.shape.C));
         if (images_ >= 0 && N != images_)
             refuse(fmt::format("{} has {} images, but another level has {}", name, N, images_));
         images_ = N;
@@ -108,13 +108,13 @@ bool LatentReader::has_other_weights(LoadedModel& model) const {
 
 void LatentReader::read(index_t first, const Flow& flow) const {
     std::vector<float> values;
-    for (const LatentLevel& part : latent_levels(model_)) {
-        values.resize(static_cast<std::size_t>(flow.N * part.shape.size()));
-        file_.read_rows<float>(array_of(part), first, flow.N, values.data());
+    for (const LatentLevel& level : latent_levels(model_)) {
+        values.resize(static_cast<std::size_t>(flow.N * level.shape.size()));
+        file_.read_rows<float>(array_of(level), first, flow.N, values.data());
         if (!std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); }))
             throw InputError(
-                fmt::format("{}: {} has a value that is not finite", file_.path().string(), array_of(part)));
-        std::copy(values.begin(), values.end(), flow.h + flow.N * part.offset);
+                fmt::format("{}: {} has a value that is not finite", file_.path().string(), array_of(level)));
+        std::copy(values.begin(), values.end(), flow.h + flow.N * level.offset);
     }
 }
 

@@ -18,14 +18,14 @@ void sample(const RunnableModel& model, const SampleRequest& request, std::uint8
     buffers.for_each_pass(request.count, [&](index_t first, index_t count) {
         const std::int32_t* const classes = request.labels != nullptr ? request.labels + first : nullptr;
         Flow flow = buffers.flow(count, buffers.labels_to_device(context.exec, count, classes));
-        // Part by part, because each part is contiguous over all images. A noise block is 4 numbers, and
-        // every part has a multiple of 4: at least 4 channels at the top, even H and W if a level is
-        // split.
-        for (const LatentLevel& part : latent_levels(glow.config()))
-            gaussian_noise(context.exec, {count, 1, part.shape.size(), part.shape.size()}, request.seed,
+        // Level by level, because the latents of a level are contiguous over all images. A noise block is 4
+        // numbers, and every level has a multiple of 4: at least 4 channels at the top, even H and W if a
+        // level is split.
+        for (const LatentLevel& level : latent_levels(glow.config()))
+            gaussian_noise(context.exec, {count, 1, level.shape.size(), level.shape.size()}, request.seed,
                            static_cast<std::uint64_t>(request.first + first),
-                           static_cast<std::uint64_t>(part.offset / 4), request.temperature,
-                           flow.h + count * part.offset);
+                           static_cast<std::uint64_t>(level.offset / 4), request.temperature,
+                           flow.h + count * level.offset);
         glow.decode(context, flow);
         download_images(model, flow, pixels + first * D, largest != nullptr ? largest + first : nullptr);
         if (request.progress) request.progress(first + count);

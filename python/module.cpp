@@ -278,8 +278,8 @@ class Model {
         return images;
     }
     static Shape latent_shape(const ModelConfig& model, index_t level) {
-        for (const LatentLevel& part : latent_levels(model))
-            if (part.level == level) return part.shape;
+        for (const LatentLevel& each : latent_levels(model))
+            if (each.level == level) return each.shape;
         return {};
     }
     static py::array_t<std::uint8_t> new_images(const ModelConfig& model, index_t n) {

@@ -46,15 +46,15 @@ struct Cut {
 };
 
 std::vector<Cut> cuts_of(const ModelConfig& config) {
-    const std::vector<LatentLevel> parts = latent_levels(config);
+    const std::vector<LatentLevel> levels = latent_levels(config);
     std::vector<Cut> cuts;
-    for (std::size_t kept = parts.size(); kept > 0; --kept) {
-        const bool all = kept == parts.size();
-        const index_t lowest = parts[kept - 1].level, top = config.levels - 1;
+    for (std::size_t kept = levels.size(); kept > 0; --kept) {
+        const bool all = kept == levels.size();
+        const index_t lowest = levels[kept - 1].level, top = config.levels - 1;
         const std::string name = all         ? "all latents"
                                  : kept == 1 ? fmt::format("level {}", top)
                                              : fmt::format("levels {}-{}", lowest, top);
-        cuts.push_back({all ? config.dimensions() : parts[kept].offset, name, {}, {}});
+        cuts.push_back({all ? config.dimensions() : levels[kept].offset, name, {}, {}});
     }
     return cuts;
 }

@@ -61,9 +61,9 @@ TEST(LatentEdits, ScalesAndSwapsSingleLevels) {
     scale_levels(model, {2, 3, 0}, scaled);
     take_level(model, 1, b, taken);
     std::vector<int> level_of(D, -1);
-    for (const LatentLevel& part : latent_levels(model))
-        for (index_t i = 0; i < part.shape.size(); ++i)
-            level_of[part.offset + i] = static_cast<int>(part.level);
+    for (const LatentLevel& level : latent_levels(model))
+        for (index_t i = 0; i < level.shape.size(); ++i)
+            level_of[level.offset + i] = static_cast<int>(level.level);
     // Level 0 holds half of the values, level 1 a quarter, the top a quarter.
     EXPECT_EQ(std::count(level_of.begin(), level_of.end(), 0), model.dimensions() / 2);
     EXPECT_EQ(std::count(level_of.begin(), level_of.end(), 2), model.dimensions() / 4);
