@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "inference/flow_buffers.h"
+#include "inference/image_arrays.h"
 #include "inference/sample.h"
 #include "kernels/error.h"
 #include "runtime/device.h"
@@ -14,16 +15,10 @@ namespace glow {
 
 void encode_images(LoadedModel& model, index_t N, const std::uint8_t* pixels, const std::int32_t* labels,
                    state_t* eps) {
-    const ModelConfig& config = model.glow().config();
-    const Exec& exec = model.context().exec;
-    const std::vector<std::uint64_t> unused(static_cast<std::size_t>(N));
-    const Batch batch =
-        model.buffers().to_device(exec, {N, pixels, unused.data(), labels}, config.dimensions());
-    Flow flow = model.buffers().flow(N, batch.labels);
-    dequantize(exec, {N, config.dimensions(), config.n_bits, batch.pixels}, {.kind = Dequantization::center},
-               flow.h);
+    Flow flow = load_flow(model.runnable(), {.N = N, .values = pixels, .labels = labels}, 0, N,
+                          {.kind = Dequantization::center});
     model.glow().encode(model.context(), flow);
-    download(exec, N * config.dimensions(), flow.h, eps);
+    download(model.context().exec, N * model.config().dimensions(), flow.h, eps);
 }
 
 void decode_images(LoadedModel& model, const Flow& latents, std::uint8_t* pixels, double* largest) {
