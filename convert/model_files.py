@@ -1,12 +1,12 @@
 """Files of Glow models (checkpoints, .npz and safetensors), and the tensors of a model."""
 
+import io
 import json
 import math
 import os
 import re
 import signal
 import subprocess
-import zipfile
 from pathlib import Path
 
 import h5py
@@ -59,6 +59,19 @@ def require_file(path, what="file"):
         raise InputError(f"{path}: no such {what}")
 
 
+def is_hdf5(path):
+    with open(path, "rb") as file:  # h5py takes a file that cannot be read for one of another kind
+        return file.read(8) == b"\x89HDF\r\n\x1a\n" or h5py.is_hdf5(path)
+
+
+def system_error(error):
+    """Why the system or HDF5 could not read a file; empty if the file itself is wrong."""
+    found = re.search(r"errno = \d+, error message = '([^']*)'", str(error))
+    if found:
+        return found[1]
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else ""
+
+
 def read_named(path):
     """{name: array} of an .npz or an HDF5 file, or of a TensorFlow checkpoint."""
     if tf_checkpoint_files(path):
@@ -68,12 +81,15 @@ def read_named(path):
             raise InputError(error) from None
     require_file(path)
     try:
-        if zipfile.is_zipfile(path):
-            with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file:
+            zipped = file.read(2) == b"PK"
+        if zipped:
+            # Of the bytes: zipfile takes a file that cannot be read for a damaged one.
+            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
                 if any(name.endswith("/data.pkl") for name in archive.files):
                     raise InputError(f"{path}: a .pt file of PyTorch, not an .npz or HDF5 file: convert it with {FROM_PYTORCH}")
                 return {name: archive[name] for name in archive.files}
-        if h5py.is_hdf5(path):
+        if is_hdf5(path):
             refuse_if_hdf5_crashes(path)
             found = {}
             with h5py.File(path, "r") as f:
@@ -82,7 +98,7 @@ def read_named(path):
     except InputError:
         raise
     except Exception as error:  # a damaged archive fails in many ways
-        raise InputError(f"{path}: cannot be read: {error}") from None
+        raise InputError(f"{path}: cannot be read: {system_error(error) or error}") from None
     raise InputError(f"{path}: neither an .npz nor an HDF5 file nor a TensorFlow checkpoint (a .pt file: {FROM_PYTORCH})")
 
 
@@ -158,7 +174,7 @@ def read_checkpoint(path, ema):
     """(config, params), with averaged weights if requested and present."""
     path = Path(path) / "latest.h5" if Path(path).is_dir() else Path(path)
     require_file(path, "checkpoint")
-    if not h5py.is_hdf5(path):
+    if not is_hdf5(path):
         raise InputError(f"{path}: not a checkpoint")
     refuse_if_hdf5_crashes(path)
     try:
@@ -173,7 +189,8 @@ def read_checkpoint(path, ema):
                 params.update({name: f[f"ema/{name}"][()] for name in params if name.rsplit("/", 1)[-1] not in FIXED})
         return config, params
     except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: incomplete checkpoint: {error}") from None
+        failed = system_error(error)
+        raise InputError(f"{path}: cannot be read: {failed}" if failed else f"{path}: incomplete checkpoint: {error}") from None
 
 
 MODEL_KEYS = ("image_height image_width channels n_bits levels depth width permutation coupling coupling_scale edge_bias "

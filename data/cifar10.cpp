@@ -102,9 +102,13 @@ void read_cifar10(const Cifar10File& file, index_t first, index_t count, std::ui
     std::ifstream stream(file.path, std::ios::binary);
     stream.seekg(first * kCifar10RecordBytes);
     stream.read(reinterpret_cast<char*>(records.data()), static_cast<std::streamsize>(records.size()));
-    if (!stream)
-        throw InputError(
-            fmt::format("cannot read records {} to {} of {}", first, first + count - 1, file.path.string()));
+    if (!stream) {
+        const std::string problem = read_problem(stream),
+                          message = fmt::format("cannot read records {} to {} of {}", first,
+                                                first + count - 1, file.path.string());
+        if (!problem.empty()) throw Error(fmt::format("{}: {}", message, problem));
+        throw InputError(message);
+    }
     for (index_t n = 0; n < count; ++n) {
         const std::uint8_t* record = records.data() + n * kCifar10RecordBytes;
         if (record[0] >= kCifar10Classes)

@@ -86,6 +86,8 @@ void IdxReader::read_bytes(index_t bytes, void* to) {
         if (got <= 0) {
             int code = Z_OK;
             const char* text = gzerror(stream_->file, &code);
+            if (code == Z_ERRNO)
+                throw Error(fmt::format("{}: cannot be read: {}", path_.string(), std::strerror(errno)));
             refuse(path_, code == Z_OK || code == Z_BUF_ERROR || got == 0
                               ? "ends before the elements its header claims"
                               : fmt::format("is damaged: {}", text));

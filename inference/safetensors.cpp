@@ -102,6 +102,8 @@ class SafetensorsFile {
   private:
     void read(void* to, std::uint64_t bytes) {
         in_.read(static_cast<char*>(to), static_cast<std::streamsize>(bytes));
+        if (const std::string problem = read_problem(in_); !problem.empty())
+            throw Error(fmt::format("{}: cannot be read: {}", path_.string(), problem));
         if (!in_) refuse("it is cut short");
     }
     nlohmann::ordered_json parse_header(const std::string& text) const {

@@ -4,9 +4,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <iterator>
 #include <system_error>
 
 #include "data/formats/hdf5_writer.h"
@@ -27,11 +25,6 @@ std::mutex& library() {
 int& read_error() {
     static int error = 0;
     return error;
-}
-
-bool is_missing_or_forbidden(int error) {
-    constexpr int kErrors[] = {ENOENT, ENOTDIR, EACCES, EPERM, EISDIR, ELOOP, ENAMETOOLONG};
-    return std::find(std::begin(kErrors), std::end(kErrors), error) != std::end(kErrors);
 }
 
 std::string reason() {

@@ -28,9 +28,6 @@ class Lock {
   private:
     std::lock_guard<std::mutex> lock_;
 };
-// Whether a file that cannot be opened with this errno is missing or forbidden. Otherwise the failure may be
-// transient, and says nothing about the file.
-bool is_missing_or_forbidden(int error);
 
 class Handle {
   public:

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 
+#include "data/formats/input_path.h"
 #include "kernels/error.h"
 
 namespace glow::hdf5 {

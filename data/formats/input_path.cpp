@@ -64,6 +64,15 @@ std::string folder_problem(const fs::path& path) {
     return problem_of(path, S_IFDIR);
 }
 
+bool is_missing_or_forbidden(int error) {
+    constexpr int kErrors[] = {ENOENT, ENOTDIR, EACCES, EPERM, EISDIR, ELOOP, ENAMETOOLONG};
+    return std::find(std::begin(kErrors), std::end(kErrors), error) != std::end(kErrors);
+}
+
+std::string read_problem(const std::istream& stream) {
+    return stream.bad() ? std::generic_category().message(errno != 0 ? errno : EIO) : "";
+}
+
 bool is_present(const fs::path& path) {
     std::error_code ignored;
     return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;

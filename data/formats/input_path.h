@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <filesystem>
+#include <iosfwd>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,6 +18,12 @@ namespace glow {
 std::string file_problem(const std::filesystem::path& path);
 // The same for a folder that will be listed.
 std::string folder_problem(const std::filesystem::path& path);
+
+// Whether a file that cannot be opened with this errno is missing or forbidden. Other errors say nothing about
+// the file: the disk or network may answer again later.
+bool is_missing_or_forbidden(int error);
+// Call after a failed read of a stream: the system's error, or empty if the file ended.
+std::string read_problem(const std::istream& stream);
 
 // Whether the name exists, perhaps as a dangling link. True if that cannot be determined: a file that must not
 // be lost is then read, which fails, instead of written anew.

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <system_error>
 
 #include "data/formats/atomic_file.h"
 #include "data/formats/exif.h"
@@ -138,20 +139,29 @@ struct PngImage : png_image {
 std::vector<std::uint8_t> read_image_bytes(const std::filesystem::path& path) {
     std::error_code code;
     const std::filesystem::file_status status = std::filesystem::status(path, code);
-    if (!std::filesystem::exists(status))
+    const auto fail = [&](int error) {
+        const std::string message =
+            fmt::format("cannot read {}: {}", path.string(), std::generic_category().message(error));
+        if (!is_missing_or_forbidden(error)) throw Error(message);  // must not be left out as a bad file
+        throw InputError(message);
+    };
+    if (!std::filesystem::exists(status)) {
+        if (!is_missing_or_forbidden(code.value())) fail(code.value());
         throw InputError(fmt::format("cannot read {}: {}", path.string(), file_problem(path)));
+    }
     if (!std::filesystem::is_regular_file(status))
         throw InputError(fmt::format("cannot read {}: expected an image file, found a folder, device or pipe",
                                      path.string()));
     const auto size = static_cast<index_t>(std::filesystem::file_size(path, code));
-    if (code) throw InputError(fmt::format("cannot read {}: {}", path.string(), code.message()));
+    if (code) fail(code.value());
     if (size > kImageBytesLimit)
         throw InputError(
             fmt::format("{}: expected at most {} bytes, found {}", path.string(), kImageBytesLimit, size));
     std::vector<std::uint8_t> bytes(static_cast<std::size_t>(size));
     std::ifstream file(path, std::ios::binary);
-    if (!file) throw InputError(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno)));
+    if (!file) fail(errno);
     file.read(reinterpret_cast<char*>(bytes.data()), size);
+    if (file.bad()) fail(errno != 0 ? errno : EIO);
     if (!file) throw InputError(fmt::format("{}: expected {} bytes, found fewer", path.string(), size));
     return bytes;
 }

@@ -4,6 +4,8 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <set>
@@ -25,6 +27,13 @@ constexpr std::size_t kChunk = std::size_t{1} << 20;  // compressed bytes read a
 
 [[noreturn]] void refuse_file(const std::filesystem::path& path, const std::string& what) {
     throw InputError(fmt::format("{}: {}", path.string(), what));
+}
+
+// After a failed read.
+[[noreturn]] void throw_read_error(const std::string& shown, const std::istream& stream) {
+    if (const std::string problem = read_problem(stream); !problem.empty())
+        throw Error(fmt::format("{}: cannot be read: {}", shown, problem));
+    refuse_file(shown, "cannot be read: it became shorter");
 }
 
 // Little-endian numbers in a range of the file.
@@ -56,7 +65,7 @@ struct InputFile {
         bytes = static_cast<index_t>(std::filesystem::file_size(path, code));
         if (code) refuse_file(path, "cannot be read: " + code.message());
         stream.open(path, std::ios::binary);
-        if (!stream) refuse_file(path, "cannot be read");
+        if (!stream) refuse_file(path, fmt::format("cannot be read: {}", std::strerror(errno)));
     }
     Bytes read(index_t first, index_t count) {
         if (first < 0 || count < 0 || first > bytes - count)
@@ -64,7 +73,7 @@ struct InputFile {
         std::vector<char> to(static_cast<std::size_t>(count));
         stream.seekg(first);
         stream.read(to.data(), count);
-        if (!stream) refuse_file(path, "cannot be read");
+        if (!stream) throw_read_error(path, stream);
         return Bytes(std::move(to));
     }
     const std::filesystem::path& path;
@@ -219,7 +228,7 @@ void ZipReader::inflate_chunk(std::uint8_t* to, index_t bytes) {
         if (z.avail_in == 0) {
             const index_t more = std::min(static_cast<index_t>(kChunk), stream_->compressed_left);
             stream_->file.read(reinterpret_cast<char*>(stream_->chunk.data()), more);
-            if (!stream_->file) refuse("cannot be read");
+            if (!stream_->file) throw_read_error(shown_, stream_->file);
             stream_->compressed_left -= more;
             z.next_in = stream_->chunk.data();
             z.avail_in = static_cast<unsigned>(more);
@@ -243,7 +252,7 @@ void ZipReader::read(index_t bytes, void* to) {
             inflate_chunk(out, chunk);
         } else {
             stream_->file.read(reinterpret_cast<char*>(out), chunk);
-            if (!stream_->file) refuse("cannot be read");
+            if (!stream_->file) throw_read_error(shown_, stream_->file);
         }
         stream_->crc = static_cast<std::uint32_t>(crc32(stream_->crc, out, static_cast<unsigned>(chunk)));
         out += chunk;

@@ -425,6 +425,8 @@ def refusals(folder):
         ("a format of numbers", ["--to", "npz", folder / "format.h5"], "not a checkpoint"),
         ("a name that is too long", ["--to", "npz", folder / "c.h5", "-o", folder / ("x" * 300 + ".npz")], "File name too long"),
         ("an input whose name is too long", ["--from", "npz", folder / ("x" * 300)], "cannot be read: File name too long"),
+        ("an unreadable archive", ["--from", "y0ast", "/proc/self/mem"], "cannot be read: Input/output error"),
+        ("an unreadable checkpoint", ["--to", "npz", "/proc/self/mem"], "cannot be read: Input/output error"),
         ("not ours", ["--from", "npz", folder / "whole.npz"], "configuration"),
         ("no checkpoint", ["--to", "npz", folder / "text"], "checkpoint"),
         ("no such folder", ["--to", "npz", folder / "c.h5", "-o", folder / "none/x.npz"], "cannot be written"),

@@ -281,6 +281,32 @@ TEST_F(SharedFolder, UnreadableCheckpointIsNotDamaged) {
     EXPECT_TRUE(fs::exists(folder / "run/checkpoints/step-00000003.h5"));
 }
 
+// Images must not be left out because the disk did not answer for a moment.
+TEST_F(SharedFolder, UnreadableImagesAreNotBadFiles) {
+    fs::create_directory(folder / "photos");
+    for (const char* const name : {"photos/a.png", "photos/b.png"})
+        write_png(folder / name, {4, 4, 1, std::vector<std::uint8_t>(16)});
+    fs::create_directory(folder / "cifar");
+    write_bytes(folder / "cifar/train.bin", std::string(3073, 0));
+    fs::create_directory(folder / "mnist");
+    const std::string header{0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 28};
+    write_bytes(folder / "mnist/train-images-idx3-ubyte", header + std::string(784, 0));
+    write_bytes(folder / "mnist/train-labels-idx1-ubyte", std::string{0, 0, 8, 1, 0, 0, 0, 1, 0});
+    const std::vector<std::pair<Words, std::string>> sources = {
+        {{"images", "photos", "--size", "4"}, "/b.png"},
+        {{"cifar10", "cifar"}, "/train.bin"},
+        {{"mnist", "mnist"}, "/train-images-idx3-ubyte"}};
+    for (const auto& [source, file] : sources) {
+        Surroundings failing;
+        failing.environment = {{"LD_PRELOAD", GLOW_FAILING_READ}, {"GLOW_UNREADABLE", file}};
+        const Outcome outcome =
+            Process(folder.path(), GLOW_DATA_PROGRAM, source + Words{"-o", "new.h5"}, failing).wait();
+        expect_error(outcome, 1, "Input/output error");
+        EXPECT_NE(outcome.err.find(file), std::string::npos) << outcome.err;
+        EXPECT_FALSE(fs::exists(folder / "new.h5"));
+    }
+}
+
 // ---- Two processes, one output -------------------------------------------------------------------
 
 // Every command with an output, which is the last word.
