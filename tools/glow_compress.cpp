@@ -203,7 +203,7 @@ void run(const CommandLine& command, Options options) {
     }
     const OutputFiles outputs(command,
                               {{"--checkpoint", options.model.checkpoint}, {"--data", options.data.data}},
-                              {{"--output", options.output}});
+                              {{"--output", options.output}}, Replacing::by_own_rule);
     refuse_other_name(options.output, "a compressed file");
     refuse_existing(options.output, options.force);
     const Backend backend = open_cpu_backend(command, options.model.device, options.model.threads);

@@ -109,7 +109,8 @@ void warn_of_empty_classes(const CommandLine& command, const std::string& output
 // Writes the data set with a progress line.
 void make(const CommandLine& command, const MakeOptions& options, glow::ImageSource& source,
           const std::vector<glow::NamedPath>& inputs) {
-    const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
+    const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}},
+                                    glow::Replacing::by_own_rule);
     glow::refuse_existing(options.output, options.force);
     glow::ProgressLine line(command, "images");
     glow::write_dataset(options.output, source, options.split,
@@ -180,7 +181,8 @@ void make_images(const ImagesOptions& options, const CommandLine& command) {
     glow::ImageFolder source(options.folder, images);
     std::vector<glow::NamedPath> inputs;
     for (const std::filesystem::path& file : source.files()) inputs.push_back({"the input", file});
-    const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}});
+    const glow::OutputFiles outputs(command, inputs, {{"--output", options.output}},
+                                    glow::Replacing::by_own_rule);
     glow::refuse_existing(options.output, options.force);
     if (!source.other_files().empty())
         command.info("{}: files that are not {} are skipped: {}", options.folder, glow::photo_suffixes(),
@@ -328,7 +330,8 @@ void make_gauss(const SyntheticOptions& options, const CommandLine& command) {
     info.H = info.W = size;
     info.C = channels;
     info.entropy_bpd = glow::gauss_entropy_bpd(size, size, channels);
-    const glow::OutputFiles outputs(command, {}, {{"--output", options.output}});
+    const glow::OutputFiles outputs(command, {}, {{"--output", options.output}},
+                                    glow::Replacing::by_own_rule);
     glow::refuse_existing(options.output, options.force);
     const index_t counts[] = {options.train, valid_images(options), options.test};
 

@@ -152,7 +152,8 @@ void run(const CommandLine& command, const Options& options) {
     const bool to_file = is_hdf5_name(options.output);
     std::vector<NamedPath> files;
     if (to_file) files.push_back({"--output", options.output});
-    OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}, {"the input", options.input}}, files);
+    OutputFiles outputs(command, {{"--checkpoint", options.checkpoint}, {"the input", options.input}}, files,
+                        Replacing::by_own_rule);
     if (to_file) refuse_existing(options.output, options.force);
     if (!to_file) refuse_other_name(options.output, "a folder of PNG files");
     if (!to_file) outputs.add_folder({"--output", options.output});

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <optional>
 
 #include "data/formats/atomic_file.h"
 #include "data/formats/decimal.h"
+#include "data/formats/hdf5_file.h"
 #include "data/formats/input_path.h"
 #include "data/formats/photo.h"
 #include "data/photo_files.h"
@@ -92,6 +94,19 @@ void refuse_inside_photographs(const std::vector<NamedPath>& inputs, const Named
                 output.name, output.path.string(), input.name, input.path.string()));
 }
 
+// What a file holds that no command replaces by accident; empty if nothing.
+std::string data_in(const fs::path& path) try {
+    if (!is_regular(path)) return "";
+    std::string first(8, '\0');
+    std::ifstream(path, std::ios::binary).read(first.data(), 8);
+    if (first == "GLOWBITS") return "compressed images";
+    if (first != "\x89HDF\r\n\x1a\n") return "";
+    const Hdf5File file = Hdf5File::open(path);
+    return file.exists("/params") ? "a model's weights" : file.exists("/train/images") ? "a data set" : "";
+} catch (const InputError&) {  // damaged
+    return "";
+}
+
 // ".NAME.lock" next to the file; a hash replaces a name that would be too long.
 fs::path lock_of(const fs::path& target) {
     std::string name = target.filename().string();
@@ -123,7 +138,7 @@ void refuse_overwriting(const std::vector<NamedPath>& inputs, const std::vector<
 }
 
 OutputFiles::OutputFiles(const CommandLine& command, const std::vector<NamedPath>& inputs,
-                         const std::vector<NamedPath>& outputs)
+                         const std::vector<NamedPath>& outputs, Replacing replacing)
     : command_(command), inputs_(inputs), outputs_(outputs) {
     std::vector<fs::path> targets;
     for (const NamedPath& output : outputs) targets.push_back(target_of(output.path));
@@ -142,6 +157,11 @@ OutputFiles::OutputFiles(const CommandLine& command, const std::vector<NamedPath
         { const AtomicFile writable(outputs[i].path); }
     }
     for (std::size_t i = 0; i < outputs.size(); ++i) lock(outputs[i], targets[i]);
+    if (replacing == Replacing::by_own_rule) return;
+    for (const NamedPath& output : outputs)
+        if (const std::string data = data_in(output.path); !data.empty())
+            throw InputError(fmt::format("{} {} holds {}, which it would replace: choose another name",
+                                         output.name, output.path.string(), data));
 }
 
 void OutputFiles::add_folder(const NamedPath& folder) {

@@ -18,6 +18,10 @@ struct NamedPath {
     std::filesystem::path path;
 };
 
+// Which existing outputs a command refuses to replace: data sets, weights and compressed files, which it does not
+// make itself, or those of refuse_existing() and others of its own.
+enum class Replacing { no_data, by_own_rule };
+
 // Holds a command's outputs from the check until they are written.
 class OutputFiles {
   public:
@@ -28,7 +32,7 @@ class OutputFiles {
     // means its latest checkpoint, another folder the photographs in it. Warns if the file system does not
     // support locks.
     OutputFiles(const CommandLine& command, const std::vector<NamedPath>& inputs,
-                const std::vector<NamedPath>& outputs);
+                const std::vector<NamedPath>& outputs, Replacing replacing = Replacing::no_data);
     // An output folder for images 000000.png, ...; it need not exist. Throws InputError as above, if it is
     // inside an input folder, and if another output has the name of one of its images.
     void add_folder(const NamedPath& folder);

@@ -429,6 +429,12 @@ TEST_F(Outputs, NeverReplaceAnInput) {
     refused.emplace_back(GLOW_EVAL_PROGRAM,
                          Words{"--bpd", "--per-image", "same", "--extremes", "./same"} + model + images,
                          "--extremes");
+    // Data that is no input, either.
+    fs::copy_file(folder / "d.h5", folder / "other.h5");
+    fs::copy_file(folder / "run/latest.h5", folder / "model.h5");
+    for (const std::string text : {"other.h5 holds a data set", "model.h5 holds a model's weights"})
+        refused.emplace_back(GLOW_LATENT_PROGRAM,
+                             Words{"encode"} + model + images + Words{"-o", text.substr(0, 8)}, text);
     // Photographs in a folder.
     for (const std::string picture : {"frames/000000.png", "frames/../frames/000001.png"}) {
         const Words photos = model + Words{"--data", "frames"};
