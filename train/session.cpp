@@ -143,8 +143,11 @@ void Session::report_limits() {
 
 // A launcher may start its programs with different arguments, and config.toml may differ between hosts.
 void Session::compare_requests() {
-    const std::string mine = fmt::format("{}resume {} {}\ninit-from {}\n", to_toml(options), request.resume,
-                                         request.resume_from, request.init_from);
+    const auto& limits = request.recorded_limits;
+    const std::string mine = fmt::format(
+        "{}resume {} {}\ninit-from {}\nlimits of the run: {}\n", to_toml(options), request.resume,
+        request.resume_from, request.init_from,
+        limits ? fmt::format("{} steps, {} minutes", limits->max_steps, limits->max_minutes) : "none");
     const std::string root = broadcast_text(processes, mine);
     if (root == mine) return;
     const auto [at_mine, at_root] = std::mismatch(mine.begin(), mine.end(), root.begin(), root.end());

@@ -268,6 +268,25 @@ TEST_F(Processes, RanksNeedSameOptions) {
         << outcome.err;
 }
 
+// The end of a resumed run's decay comes from its config.toml, even if --max-steps ends this part of the run.
+TEST_F(Processes, RanksNeedSameLimitsOfResumedRun) {
+    make_run("run", 1);
+    std::string config = read_bytes(folder / "run/config.toml");
+    const std::string found = "max-steps = 1\n";
+    ASSERT_NE(config.find(found), std::string::npos) << config;
+    config.replace(config.find(found), found.size(), "max-steps = 9\n");
+    std::filesystem::create_directories(folder / "elsewhere/run");
+    std::ofstream(folder / "elsewhere/run/config.toml") << config;
+    const std::string command = train_command(words("run", 2, {"--resume", "auto"}));
+    const Outcome outcome = start_two(command, "cd elsewhere; " + command).wait();
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    EXPECT_NE(
+        outcome.err.find("\"limits of the run: 9 steps, 0 minutes\" but rank 0 with \"limits of the run: 1 "
+                         "steps, 0 minutes\""),
+        std::string::npos)
+        << outcome.err;
+}
+
 TEST_F(Processes, RanksNeedSameImages) {
     std::filesystem::create_directory(folder / "elsewhere");
     const std::string command = train_command(words((folder / "x").string(), 2));
