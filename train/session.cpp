@@ -421,6 +421,8 @@ void Session::restart() {
             const ScopedTimeout timeout("reading images");
             return images->take(mine.first, mine.count);
         }();
+        // Sums over GPUs would not wait long enough for a rank that still reads.
+        processes.barrier();
         trainer->initialize(batch);
     } else {
         if (processes.is_root()) load_weights();
