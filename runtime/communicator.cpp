@@ -102,6 +102,18 @@ void require_equal_devices(Communicator& processes, Device device, const std::st
                                  name(on_gpu), name(on_cpu), *on_cpu));
 }
 
+std::string thread_warning(Communicator& processes, const ThreadCount& mine) {
+    const std::vector<std::string> all =
+        gather_texts(processes, mine.fewer_than_requested() ? "threads " + describe(mine) : "");
+    const auto fewer = [](const std::string& text) { return !text.empty(); };
+    const auto first = std::find_if(all.begin(), all.end(), fewer);
+    if (first == all.end() || processes.size() == 1) return all[0];
+    const auto rank = static_cast<std::size_t>(first - all.begin());
+    const auto more = std::count_if(first + 1, all.end(), fewer);
+    return fmt::format("{} on rank {} on {}{}", *first, rank, processes.group().hosts[rank],
+                       more > 0 ? fmt::format(" and {} more rank{}", more, more == 1 ? "" : "s") : "");
+}
+
 std::unique_ptr<Communicator> open_communicator(CommunicatorKind kind, Device device) {
     if (kind == CommunicatorKind::nccl && device != Device::cuda)
         throw InputError("--communicator nccl: it connects CUDA devices; use --communicator mpi on the CPU");

@@ -12,6 +12,7 @@
 
 #include "kernels/base.h"
 #include "kernels/enum_names.h"
+#include "runtime/threads.h"
 #include "runtime/watchdog.h"
 
 namespace glow {
@@ -107,6 +108,9 @@ std::vector<std::string> gather_texts(Communicator& processes, const std::string
 // Throws InputError on all processes if some use a GPU and others, for `why_no_gpu`, the CPU: with --device auto each
 // decides for itself. Collective.
 void require_equal_devices(Communicator& processes, Device device, const std::string& why_no_gpu);
+// A warning if a process has fewer threads than requested; otherwise empty. `mine`: the calling process's.
+// Collective.
+std::string thread_warning(Communicator& processes, const ThreadCount& mine);
 
 enum class CommunicatorKind { automatic, mpi, nccl };
 template <>

@@ -378,8 +378,8 @@ CLI::Option* add_device(CLI::App& app, std::string& device) {
 Backend open_backend(const CommandLine& command, Device device, int threads, Communicator* processes) {
     const int ordinal = processes != nullptr ? device_number(processes->group(), cuda::device_count()) : 0;
     Backend backend(device, threads, ordinal, processes);
-    if (backend.threads().fewer_than_requested() && (processes == nullptr || processes->is_root()))
-        command.warn("threads {}", describe(backend.threads()));
+    const std::string warning = thread_warning(backend.communicator(), backend.threads());
+    if (!warning.empty() && backend.communicator().is_root()) command.warn("{}", warning);
     return backend;
 }
 

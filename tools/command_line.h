@@ -112,8 +112,8 @@ inline int run_tool(int argc, char** argv, const std::string& description,
 // Adds --device. Invalid names throw InputError; Backend reports a missing GPU.
 CLI::Option* add_device(CLI::App& app, std::string& device);
 
-// Opens the device; warns if it gets fewer threads than requested. processes: nullptr for a single process.
-// Each process on a host uses a different GPU.
+// Opens the device; warns if a process gets fewer threads than requested. processes: nullptr for a single
+// process; otherwise collective. Each process on a host uses a different GPU.
 Backend open_backend(const CommandLine& command, Device device, int threads,
                      Communicator* processes = nullptr);
 

@@ -349,10 +349,9 @@ void Session::open_model() {
     const int ordinal = device_number(processes.group(), cuda::device_count());
     backend = std::make_unique<Backend>(request.device, options.threads, ordinal, &processes);
     options.threads = backend->exec().threads;  // recorded, and reused on resume
-    if (backend->threads().fewer_than_requested())
-        request.warn(
-            fmt::format("threads {}{}", describe(backend->threads()),
-                        resuming_ ? ": the run continues, and its losses now differ by rounding" : ""));
+    if (const std::string warning = thread_warning(processes, backend->threads()); !warning.empty())
+        request.warn(warning +
+                     (resuming_ ? ": the run continues, and its losses now differ by rounding" : ""));
     if (request.verbose) backend->conv().set_log(request.info);
     options.engines =
         engines_of_run(options, resuming_, resumed_ ? resumed_->options.engines : "", *backend, request.info);

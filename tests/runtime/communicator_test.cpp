@@ -150,6 +150,22 @@ TEST(Communicator, RefusesMixedDevicesOnAllRanks) {
         {"rank 0", "uses a GPU", "rank " + std::to_string(last), "no driver", "--device"});
 }
 
+TEST(Communicator, NamesRanksWithFewerThreadsThanRequested) {
+    const int rank = g_processes->rank(), size = g_processes->size();
+    const ThreadCount all{.used = 2, .requested = 2, .limit = ""},
+        one{.used = 1, .requested = 2, .limit = "a limit"};
+    EXPECT_EQ(thread_warning(*g_processes, all), "");
+    const std::string text = "threads 1 (asked for 2; a limit)",
+                      host = " on " + g_processes->group().hosts.back();
+    const auto expected = [&](int first, const std::string& more) {
+        return size == 1 ? text : text + " on rank " + std::to_string(first) + host + more;
+    };
+    EXPECT_EQ(thread_warning(*g_processes, rank == size - 1 ? one : all), expected(size - 1, ""));
+    const std::string more =
+        size == 2 ? " and 1 more rank" : " and " + std::to_string(size - 1) + " more ranks";
+    EXPECT_EQ(thread_warning(*g_processes, one), expected(0, more));
+}
+
 TEST(Communicator, KnowsRankAndSize) {
     const ProcessGroup& group = g_processes->group();
     EXPECT_EQ(group.hosts.size(), static_cast<std::size_t>(group.size));
