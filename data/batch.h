@@ -14,7 +14,7 @@ struct Batch {
     bool on_device = false;  // the arrays are in the memory of a GPU
 
     // Images first .. first + count - 1, of D = H * W * C bytes each.
-    Batch part(index_t first, index_t count, index_t D) const {
+    Batch slice(index_t first, index_t count, index_t D) const {
         return {count, pixels + first * D, numbers + first, labels != nullptr ? labels + first : nullptr,
                 on_device};
     }

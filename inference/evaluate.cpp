@@ -30,11 +30,11 @@ void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise
     const ModelConfig& config = glow.config();
     const index_t D = config.dimensions();
     buffers.for_each_pass(batch.N, [&](index_t first, index_t count) {
-        const Batch part = buffers.to_device(context.exec, batch.part(first, count, D), D);
-        Flow flow = buffers.flow(count, part.labels);
-        Noise part_noise = noise;
-        part_noise.item = part.numbers;
-        glow.dequantize(context, {count, D, config.n_bits, part.pixels}, part_noise, flow,
+        const Batch slice = buffers.to_device(context.exec, batch.slice(first, count, D), D);
+        Flow flow = buffers.flow(count, slice.labels);
+        Noise slice_noise = noise;
+        slice_noise.item = slice.numbers;
+        glow.dequantize(context, {count, D, config.n_bits, slice.pixels}, slice_noise, flow,
                         {buffers.minus_log_q});
         glow.forward(context, flow);
         if (context.counting()) return;
@@ -55,14 +55,14 @@ void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise
     });
 }
 
-void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& part,
+void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& slice,
                     const Noise& noise, std::uint64_t draw, const EvaluationOutputs& outputs,
                     const std::function<void(index_t done)>& progress) {
-    const index_t at_once = std::min(model.buffers.capacity, part.count), end = part.first + part.count;
+    const index_t at_once = std::min(model.buffers.capacity, slice.count), end = slice.first + slice.count;
     std::vector<index_t> order(static_cast<std::size_t>(at_once));
     std::vector<std::uint64_t> numbers(order.size());
     std::vector<std::uint8_t> pixels(order.size() * static_cast<std::size_t>(images.set().image_bytes()));
-    for (index_t first = part.first; first < end; first += at_once) {
+    for (index_t first = slice.first; first < end; first += at_once) {
         const index_t count = std::min(at_once, end - first);
         std::iota(order.begin(), order.begin() + count, first);
         for (index_t n = 0; n < count; ++n) numbers[n] = noise_item(order[n], draw);
@@ -72,7 +72,7 @@ void evaluate_split(const RunnableModel& model, const SplitImages& images, const
         }
         evaluate(model, {count, pixels.data(), numbers.data(), images.labels(first)}, noise,
                  outputs.from(first));
-        if (progress) progress(first + count - part.first);
+        if (progress) progress(first + count - slice.first);
     }
 }
 

@@ -33,9 +33,9 @@ struct EvaluationOutputs {
 // the batch's labels. N may exceed the buffers.
 void evaluate(const RunnableModel& model, const Batch& batch, const Noise& noise,
               const EvaluationOutputs& outputs);
-// Evaluates the images `part` of a split, as many at a time as the buffers hold; the results of image i go to
+// Evaluates the images `slice` of a split, as many at a time as the buffers hold; the results of image i go to
 // element i of the arrays. Draw d of image i uses the noise of item noise_item(i, d). progress: images done.
-void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& part,
+void evaluate_split(const RunnableModel& model, const SplitImages& images, const Slice& slice,
                     const Noise& noise, std::uint64_t draw, const EvaluationOutputs& outputs,
                     const std::function<void(index_t done)>& progress = nullptr);
 

@@ -107,13 +107,13 @@ void check_labels(const ModelConfig& model, index_t N, const std::vector<std::in
     check_labels(model, N, labels.data(), labels.size());
 }
 
-PixelArray PixelArray::part(index_t first, index_t count, index_t D) const {
-    PixelArray part = *this;
-    part.N = count;
-    std::visit([&](auto* from) { part.values = from + first * D; }, values);
-    if (labels != nullptr) part.labels = labels + first;
-    part.number = number + first;
-    return part;
+PixelArray PixelArray::slice(index_t first, index_t count, index_t D) const {
+    PixelArray slice = *this;
+    slice.N = count;
+    std::visit([&](auto* from) { slice.values = from + first * D; }, values);
+    if (labels != nullptr) slice.labels = labels + first;
+    slice.number = number + first;
+    return slice;
 }
 
 void log_densities(const RunnableModel& model, const PixelArray& images, std::uint64_t seed,

@@ -24,7 +24,7 @@ struct PixelArray {
     index_t number = 0;                    // of the first image, for noise and messages
 
     // Images first .. first + count - 1, of D values each.
-    PixelArray part(index_t first, index_t count, index_t D) const;
+    PixelArray slice(index_t first, index_t count, index_t D) const;
 };
 
 // Throws InputError unless there are N labels that fit the model, or none if it is not conditional.

@@ -110,7 +110,7 @@ struct TrainedModel::State {
         for_each_pass(images.N, [&](index_t first, index_t count, auto& arrays) {
             std::vector<double*> values;
             for (auto& array : arrays) values.push_back(array.data());
-            session.encode(images.part(first, count, D), values);
+            session.encode(images.slice(first, count, D), values);
             for (std::size_t l = 0; l < places.size(); ++l)
                 for (index_t n = 0, size = size_of(places[l]); n < count; ++n)
                     std::copy_n(values[l] + n * size, size, &result[(first + n) * D + places[l].offset]);

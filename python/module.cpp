@@ -84,9 +84,9 @@ class Model {
         py::array_t<double> result(images.N);
         double* const bits = result.mutable_data();
         for_each_pass(model, images.N, [&](index_t first, index_t count, GilReleased& released) {
-            const PixelArray part = images.part(first, count, model.dimensions());
+            const PixelArray slice = images.slice(first, count, model.dimensions());
             request.progress = [&released](index_t, index_t) { released.handle_signals_sometimes(); };
-            std::ranges::copy(session_->bits_per_dim(part, request), bits + first);
+            std::ranges::copy(session_->bits_per_dim(slice, request), bits + first);
         });
         return result;
     }
@@ -113,7 +113,7 @@ class Model {
         }
         for_each_pass(model, images.N, [&](index_t first, index_t count) {
             const index_t D = model.dimensions();
-            session_->log_prob_and_gradient(images.part(first, count, D), seed, values + first,
+            session_->log_prob_and_gradient(images.slice(first, count, D), seed, values + first,
                                             slopes + first * D);
         });
         return py::make_tuple(log_prob, gradient);
@@ -128,7 +128,7 @@ class Model {
         py::array_t<double> result({images.N, size.H, size.W});
         double* const values = result.mutable_data();
         for_each_pass(model, images.N, [&](index_t first, index_t count) {
-            session_->log_density_map(images.part(first, count, model.dimensions()), seed,
+            session_->log_density_map(images.slice(first, count, model.dimensions()), seed,
                                       values + first * size.H * size.W);
         });
         return result;
@@ -147,7 +147,8 @@ class Model {
             levels.append(level);
         }
         for_each_pass(model, images.N, [&](index_t first, index_t count) {
-            session_->encode(images.part(first, count, model.dimensions()), from_image(model, values, first));
+            session_->encode(images.slice(first, count, model.dimensions()),
+                             from_image(model, values, first));
         });
         return levels;
     }

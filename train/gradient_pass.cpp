@@ -37,7 +37,7 @@ GradientPass::Result GradientPass::run(const Batch& batch, double batch_size, co
     fill(context_.exec, kStepSums, 0.0, &sums_->log_density);
     for (index_t first = 0; first < batch.N; first += micro_batch_) {
         const index_t count = std::min(micro_batch_, batch.N - first);
-        accumulate(batch.part(first, count, glow_.config().dimensions()), batch_size, policy, update,
+        accumulate(batch.slice(first, count, glow_.config().dimensions()), batch_size, policy, update,
                    first + count == batch.N);
     }
     derived_.wait(context_);

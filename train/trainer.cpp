@@ -176,7 +176,7 @@ FailureContext Trainer::failure_context(const Batch& batch) {
             [this, batch, D, first = index_t{0}](Flow& flow) mutable {
                 if (first >= batch.N) return false;
                 const index_t N = std::min(gradient_pass_.micro_batch(), batch.N - first);
-                flow = gradient_pass_.load(batch.part(first, N, D));
+                flow = gradient_pass_.load(batch.slice(first, N, D));
                 first += N;
                 return true;
             }};
@@ -197,7 +197,7 @@ Audit Trainer::audit(const Batch& batch) {
     derive(weights_.params);
     const index_t D = glow_.config().dimensions(),
                   N = std::min({batch.N, gradient_pass_.micro_batch(), Audit::kImages});
-    Flow flow = gradient_pass_.load(batch.part(0, N, D));
+    Flow flow = gradient_pass_.load(batch.slice(0, N, D));
     return (*auditor_)(flow, gradient_pass_.dh(), policy_);
 }
 

@@ -15,7 +15,7 @@ TEST(Evaluate, ProcessesLargeBatchesInParts) {
     const Noise noise{Dequantization::uniform, 1, Purpose::evaluate, nullptr};
     const auto bits_of = [&](index_t first, index_t count) {
         std::vector<double> bits(static_cast<std::size_t>(count));
-        evaluate(trainer.runnable(), images.batch().part(first, count, options.model.dimensions()), noise,
+        evaluate(trainer.runnable(), images.batch().slice(first, count, options.model.dimensions()), noise,
                  {.bits_per_dim = bits.data()});
         return bits;
     };

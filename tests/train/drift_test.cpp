@@ -50,12 +50,12 @@ const std::vector<float>& trained_weights() {
         Training training(options);
         const Pictures pictures(options.batch * 40, options.model, 1);
         const index_t D = options.model.dimensions();
-        training.trainer.initialize(pictures.batch().part(0, options.init_batch, D));
+        training.trainer.initialize(pictures.batch().slice(0, options.init_batch, D));
         const Schedule schedule = make_schedule(options, 40 * options.batch);
         double first = 0, last = 0;
         for (int t = 1; t <= 200; ++t) {
             last = training.trainer
-                       .step(pictures.batch().part((t - 1) % 40 * options.batch, options.batch, D),
+                       .step(pictures.batch().slice((t - 1) % 40 * options.batch, options.batch, D),
                              optimizer_at(options, schedule, {t}))
                        .bits_per_dim;
             if (t == 1) first = last;

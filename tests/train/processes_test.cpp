@@ -16,7 +16,7 @@ Communicator* g_processes = nullptr;  // opened by main()
 // This process's slice of the images.
 Batch slice_of_images(const Images& images, const ModelConfig& model) {
     const Slice mine = g_processes->slice(images.N);
-    return images.batch().part(mine.first, mine.count, model.dimensions());
+    return images.batch().slice(mine.first, mine.count, model.dimensions());
 }
 
 struct Shared {

@@ -34,7 +34,7 @@ TEST(VariationalTraining, BoundStaysAboveTheEntropy) {
     trainer.initialize(images_from(0, options.init_batch).batch());
     const Schedule schedule = make_schedule(options, kTrain);
     for (int t = 1; t <= 300; ++t)
-        trainer.step(train.batch().part((t - 1) % 40 * 100, 100, kSize * kSize),
+        trainer.step(train.batch().slice((t - 1) % 40 * 100, 100, kSize * kSize),
                      optimizer_at(options, schedule, {t}));
     trainer.use_ema(false);
     const auto bits_of_draws = [&](int draws) {
