@@ -190,7 +190,7 @@ TEST(HostArrays, CpuUsesPlainMemory) {
     EXPECT_EQ(HostArray<int>().data(), nullptr);
 }
 
-TEST(Traces, CostNothingWithoutProfiler) {
+TEST(Traces, MayNestWithoutProfiler) {
     const Trace outer("outer");
     const Trace inner("inner");
 }
