@@ -296,7 +296,7 @@ void CommandLine::print_diagnostic(const std::string& kind, const std::string& t
 }
 
 void CommandLine::print_line(const std::string& text) const {
-    if (quiet_) return;
+    if (quiet_ || leaves_messages_) return;
     clear_line();
     write_line(stderr, text);
 }
@@ -379,7 +379,7 @@ Backend open_backend(const CommandLine& command, Device device, int threads, Com
     const int ordinal = processes != nullptr ? device_number(processes->group(), cuda::device_count()) : 0;
     Backend backend(device, threads, ordinal, processes);
     const std::string warning = thread_warning(backend.communicator(), backend.threads());
-    if (!warning.empty() && backend.communicator().is_root()) command.warn("{}", warning);
+    if (!warning.empty()) command.warn("{}", warning);
     return backend;
 }
 

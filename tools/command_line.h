@@ -60,6 +60,8 @@ class CommandLine {
     bool quiet() const { return quiet_; }
     bool json() const { return json_; }
 
+    // From now on, prints only errors and results: another process prints the same messages and warnings.
+    void leave_messages_to_root() { leaves_messages_ = true; }
     // Prints a message to stderr, unless --quiet.
     template <class... Args>
     void info(fmt::format_string<Args...> format, Args&&... args) const {
@@ -68,7 +70,7 @@ class CommandLine {
     // Prints "name: warning: ..." to stderr, even with --quiet.
     template <class... Args>
     void warn(fmt::format_string<Args...> format, Args&&... args) const {
-        print_diagnostic("warning", fmt::format(format, std::forward<Args>(args)...));
+        if (!leaves_messages_) print_diagnostic("warning", fmt::format(format, std::forward<Args>(args)...));
     }
     // Prints the result to stdout: `text` and a newline, or with --json the object on one line.
     void result(const std::string& text, const nlohmann::ordered_json& object) const;
@@ -92,7 +94,7 @@ class CommandLine {
 
     std::string name_;
     CLI::App app_;
-    bool quiet_ = false, json_ = false, allows_processes_ = false;
+    bool quiet_ = false, json_ = false, allows_processes_ = false, leaves_messages_ = false;
     mutable bool line_drawn_ = false;
     int exit_status_ = 0;
     std::function<void()> run_;

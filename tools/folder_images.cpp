@@ -124,7 +124,7 @@ SplitImages open_split(const CommandLine& command, const DataOptions& data, cons
     const auto bytes = static_cast<std::size_t>(N * info.H * info.W * info.C);
     const DataAccess access = choose_data_access(ImageAccess::automatic, data.data, bytes,
                                                  memory_limit_bytes(), group.local_size, chunks);
-    if (!access.warning.empty() && group.rank == 0) command.warn("{}", access.warning);
+    if (!access.warning.empty()) command.warn("{}", access.warning);
     if (access.on_disk) return on_disk();
     return load_split(data.data, data.split, data.images());
 }

@@ -211,13 +211,14 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     command.result(result.text, result.json);
 }
 
-void run(const CommandLine& command, const Options& options) {
+void run(CommandLine& command, const Options& options) {
     check(options);
     // MPI suffices: the processes only gather results on the host.
     const Launch launch = detect_launch();
     const bool alone = launch.launcher.empty() || launch.size == 1;
     const std::unique_ptr<Communicator> processes =
         open_communicator(alone ? CommunicatorKind::automatic : CommunicatorKind::mpi, Device::cpu);
+    if (!processes->is_root()) command.leave_messages_to_root();
     run_on_all(command, *processes, [&] { evaluate_data(command, options, *processes); });
 }
 

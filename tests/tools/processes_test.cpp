@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "data/formats/png.h"
 #include "tests/tools/run_fixture.h"
 
 namespace glow {
@@ -533,6 +534,20 @@ TEST_F(Processes, EvaluationIsShared) {
 }
 
 // The last rank evaluates in a folder of its own, as if on a host with other files under the same names.
+TEST_F(Processes, EvaluationReportsSkippedFilesOnce) {
+    make_run("run", 1);
+    std::filesystem::create_directory(folder / "photos");
+    write_png(folder / "photos/a.png", {8, 8, 3, std::vector<std::uint8_t>(8 * 8 * 3, 99)});
+    std::ofstream(folder / "photos/broken.png") << "x";
+    const Outcome outcome = Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
+                                    {"2", GLOW_EVAL_PROGRAM, "--checkpoint", "run", "--data", "photos"})
+                                .wait();
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    const std::size_t told = outcome.err.find("skipped: photos/broken.png");
+    ASSERT_NE(told, std::string::npos) << outcome.err;
+    EXPECT_EQ(outcome.err.find("skipped:", told + 1), std::string::npos) << outcome.err;
+}
+
 TEST_F(Processes, EvaluationNeedsSameInputs) {
     namespace fs = std::filesystem;
     const Words saving = {"--checkpoint-every", "1", "--keep", "9", "--eval-every", "0"};
