@@ -173,8 +173,7 @@ void write_compressed(const std::filesystem::path& path, const CompressedImages&
     write_atomically(path, [&](const std::filesystem::path& temporary) {
         std::ofstream file(temporary, std::ios::binary);
         file.write(writer.bytes_.data(), std::ssize(writer.bytes_));
-        file.close();  // NFS and quotas may report a full disk only now
-        if (!file) throw Error(fmt::format("{}: cannot be written (disk full?)", path.string()));
+        close_written(file, path);
     });
 }
 

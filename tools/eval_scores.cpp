@@ -49,8 +49,7 @@ void write_per_image(const std::string& path, const ScoreOptions& options, const
             if (!scored.names.empty()) file << "," << quoted_cell(scored.names[i]);
             file << "\n";
         }
-        file.close();  // NFS and quotas may report a full disk only now
-        if (!file) throw Error(fmt::format("{}: cannot be written (disk full?)", path));
+        close_written(file, path);
     });
 }
 

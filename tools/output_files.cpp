@@ -69,6 +69,19 @@ bool is_numbered_image(const fs::path& path) {
            stem.find_first_not_of("0123456789") == std::string::npos;
 }
 
+// Those in a folder; none if it does not exist.
+std::vector<fs::path> numbered_images(const NamedPath& folder) {
+    std::vector<fs::path> found;
+    std::error_code absent, failed;
+    fs::directory_iterator entry(folder.path, absent);
+    for (; !failed && entry != fs::directory_iterator(); entry.increment(failed))
+        if (is_numbered_image(entry->path())) found.push_back(entry->path());
+    if (failed)
+        throw Error(fmt::format("{} {}: cannot list the folder: {}", folder.name, folder.path.string(),
+                                failed.message()));
+    return found;
+}
+
 // An existing folder, or one that can be created.
 void require_writable_folder(const NamedPath& folder) {
     std::error_code ignored;
@@ -168,9 +181,8 @@ void OutputFiles::add_folder(const NamedPath& folder) {
     std::error_code ignored;
     require_writable_folder(folder);
     std::vector<NamedPath> images;
-    for (const auto& entry : fs::directory_iterator(folder.path, ignored))
-        if (is_numbered_image(entry.path()) && is_regular(entry.path()))
-            images.push_back({folder.name, entry.path()});
+    for (const fs::path& picture : numbered_images(folder))
+        if (is_regular(picture)) images.push_back({folder.name, picture});
     refuse_overwriting(inputs_, images);
     for (const fs::path& target : {folder.path, folder.path / "000000.png"})
         refuse_file_of_run(folder.name, folder.path, target);
@@ -199,12 +211,10 @@ void refuse_existing(const fs::path& output, bool force) {
 
 void refuse_other_pictures(const NamedPath& folder, index_t count) {
     std::vector<std::string> others;
-    std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator(folder.path, ignored)) {
+    for (const fs::path& picture : numbered_images(folder)) {
         index_t number = 0;
-        if (is_numbered_image(entry.path()) &&
-            (parse_decimal(entry.path().stem().string(), number) != std::errc() || number >= count))
-            others.push_back(entry.path().filename().string());
+        if (parse_decimal(picture.stem().string(), number) != std::errc() || number >= count)
+            others.push_back(picture.filename().string());
     }
     if (others.empty()) return;
     std::sort(others.begin(), others.end());

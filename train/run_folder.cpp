@@ -80,8 +80,7 @@ void write_text(const fs::path& path, const std::string& text) {
     write_atomically(path, [&](const fs::path& temporary) {
         std::ofstream file(temporary, std::ios::binary);
         file << text;
-        file.close();  // NFS and quotas may report a full disk only now
-        if (!file) throw Error(fmt::format("{}: cannot be written (disk full?)", path.string()));
+        close_written(file, path);
     });
 }
 

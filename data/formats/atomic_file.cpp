@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 #include <string>
 
 #include "data/formats/file_lock.h"
@@ -114,9 +115,11 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(target_of(path
             lock_ = file;
             // Another process may find the new file before it is locked, and remove it.
             const bool locked = lock_descriptor(lock_);
-            if (access(temporary_.c_str(), F_OK) == 0 && (locked || attempt == kMaxAttempts)) return;
+            const int missing = access(temporary_.c_str(), F_OK) == 0 ? 0 : errno;
+            if (missing == 0 && (locked || attempt == kMaxAttempts)) return;
             unlink(temporary_.c_str());
             close(lock_);
+            if (missing != 0 && missing != ENOENT) refuse(path, std::strerror(missing));
             if (attempt == kMaxAttempts) refuse(path, "its temporary file was removed");
             continue;
         }
@@ -144,6 +147,13 @@ void AtomicFile::commit() {
                                 std::strerror(errno)));
     committed_ = true;
     sync_folder_of(path_);
+}
+
+void close_written(std::ofstream& file, const std::filesystem::path& path) {
+    file.close();
+    if (!file)
+        throw Error(
+            fmt::format("{}: cannot be written: {}", path.string(), std::strerror(errno != 0 ? errno : EIO)));
 }
 
 void sync_folder_of(const std::filesystem::path& file) {

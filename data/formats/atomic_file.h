@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <iosfwd>
 
 namespace glow {
 
@@ -38,6 +39,10 @@ class AtomicFile {
 // unchanged.
 void write_atomically(const std::filesystem::path& path,
                       const std::function<void(const std::filesystem::path& temporary)>& write);
+
+// Closes a file that was written under its temporary name; `path` is for the message. Throws Error, with the
+// system's reason, if a write failed; NFS and quotas may report a full disk only now.
+void close_written(std::ofstream& file, const std::filesystem::path& path);
 
 // Syncs the folder of a file, so that a new or renamed name in it survives a crash of the machine. Throws
 // Error if that fails.

@@ -228,8 +228,7 @@ void write_npy(const std::filesystem::path& path, const std::vector<index_t>& sh
              << static_cast<char>(header.size() >> 8) << header;
         file.write(reinterpret_cast<const char*>(values.data()),
                    std::ssize(values) * static_cast<std::streamsize>(sizeof(double)));
-        file.close();  // NFS and quotas may report a full disk only now
-        if (!file) throw Error(fmt::format("{}: cannot be written (disk full?)", path.string()));
+        close_written(file, path);
     });
 }
 

@@ -245,8 +245,10 @@ void write_png(const std::filesystem::path& path, const Image& image) {
             path.string(), kPngPixelLimit, image.H, image.W, image.C));
     write_atomically(path, [&](const std::filesystem::path& temporary) {
         PngImage png(image);
+        errno = 0;
         if (png_image_write_to_file(&png, temporary.c_str(), 0, image.pixels.data(), 0, nullptr) == 0)
-            throw Error(fmt::format("cannot write {}: {}", path.string(), png.message));
+            throw Error(fmt::format("cannot write {}: {}", path.string(),
+                                    errno != 0 ? std::strerror(errno) : png.message));
     });
 }
 

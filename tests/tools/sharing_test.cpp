@@ -185,7 +185,7 @@ TEST_F(SharedFolder, DiskFullAtCloseReplacesNoResult) {
         full.environment = {
             {"LD_PRELOAD", GLOW_FULL_AT_CLOSE}, {"GLOW_FULL", "d.h5"}, {"GLOW_FULL_NAME", ".tmp"}};
         expect_error(Process(folder.path(), program, words, full).wait(), 1,
-                     result + ": cannot be written (disk full?)");
+                     result + ": cannot be written: No space left on device");
         EXPECT_EQ(read_bytes(folder / result), "earlier");
         ASSERT_EQ(start(program, words).wait().code, 0);
         EXPECT_NE(read_bytes(folder / result), "earlier");
