@@ -7,6 +7,7 @@ Weights that Glow's model cannot express must be refused with exit status 2 and 
 """
 
 import csv
+import fcntl
 import json
 import math
 import os
@@ -467,6 +468,10 @@ def compare_outputs(folder):
         for name, words in (("standard output is full", ["--to", "npz", folder / "o.h5", "-o", folder / "o.npz"]), ("--help into a full disk", ["--help"])):
             done = run(words, stdout=full)
             report(f"failed: {name}", done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"standard output" in done.stderr, done.stderr.decode().strip()[:110])
+    with open(folder / "o.h5", "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = run(["--to", "npz", folder / "o.h5", "-o", folder / "unlocked.npz"], stdout=subprocess.PIPE)
+        report("a checkpoint is read without a lock", done.returncode == 0, done.stderr.decode().strip()[:110])
     for kind in ("npz", "safetensors"):
         done = run(["--to", kind, folder / "o.h5", "-o", "/dev/full"], stdout=subprocess.PIPE)
         good = done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"/dev/full: cannot be written: No space left" in done.stderr
