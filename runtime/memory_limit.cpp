@@ -1,9 +1,11 @@
 #include "runtime/memory_limit.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 #include <limits>
 
@@ -27,9 +29,15 @@ MemoryLimit host_memory_limit(const std::filesystem::path& root) {
 }
 
 MemoryLimit process_memory_limit() {
+    // Not by a stream, which allocates a buffer: this is also called when memory has run out.
+    char text[256] = "";
+    if (const int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC); file >= 0) {
+        (void)!read(file, text, sizeof text - 1);
+        close(file);
+    }
     // In pages: size, resident, shared, text, 0, data (private writable mappings).
-    std::size_t size = 0, data = 0, ignored = 0;
-    std::ifstream("/proc/self/statm") >> size >> ignored >> ignored >> ignored >> ignored >> data;
+    std::size_t size = 0, data = 0;
+    std::sscanf(text, "%zu %*u %*u %*u %*u %zu", &size, &data);
     MemoryLimit limit{std::numeric_limits<std::size_t>::max(), ""};
     const auto take = [&limit](decltype(RLIMIT_AS) resource, std::size_t used_pages, const char* source) {
         rlimit set{};

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <new>
 #include <random>
 #include <vector>
 
+#include "runtime/memory_limit.h"
 #include "tests/little_memory.h"
 
 namespace glow {
@@ -119,6 +122,20 @@ TEST(Solver, LackOfMemoryIsNoSingularMatrix) {
     const LittleMemory little(rlim_t{16} << 20);
     EXPECT_THROW(solver->invert(1, n, W.data(), inverse.data(), &log_abs_det, &condition), std::bad_alloc);
     EXPECT_THROW(solver->orthogonalize(n, W.data()), std::bad_alloc);
+}
+
+// The message about a lack of memory names the limit.
+TEST(MemoryLimit, IsFoundWithoutMemory) {
+    constexpr std::size_t kBlock = 4096;
+    std::vector<void*> blocks(1 << 16);
+    const LittleMemory little(0);
+    std::size_t count = 0;
+    while (count < blocks.size() && (blocks[count] = std::malloc(kBlock)) != nullptr) ++count;
+    std::size_t left = kBlock;
+    EXPECT_NO_THROW(left = process_memory_limit().bytes);
+    for (std::size_t i = 0; i < count; ++i) std::free(blocks[i]);
+    EXPECT_LT(count, blocks.size());
+    EXPECT_LT(left, std::size_t{1} << 20);
 }
 #endif
 
