@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "data/data_fingerprint.h"
+#include "data/formats/input_path.h"
 #include "inference/model_file.h"
 #include "kernels/error.h"
 
@@ -38,7 +39,7 @@ ResumedRun resumed_run(const fs::path& from, CheckpointInfo checkpoint, const Ru
 std::optional<ResumedRun> newest_whole(const RunFolder& folder, const RunRequest& request) {
     std::error_code ignored;
     std::vector<fs::path> candidates;
-    const bool has_latest = fs::exists(fs::symlink_status(folder.latest(), ignored));
+    const bool has_latest = is_present(folder.latest());
     if (has_latest) candidates.push_back(folder.latest());
     const std::optional<index_t> linked = RunFolder::step_of(folder.latest());
     for (const RunFolder::Saved& saved : folder.saved())

@@ -126,6 +126,8 @@ Hdf5File Hdf5File::open_unchecked(const std::filesystem::path& file, const std::
         if (read_error() != 0)
             throw Error(fmt::format("cannot open {}: {}", shown.string(),
                                     std::generic_category().message(read_error())));
+        if (why.find("stat info") != std::string::npos)  // by HDF5 itself, after the driver opened the file
+            throw Error(fmt::format("cannot open {}: {}", shown.string(), why));
         if (why.find("signature not found") != std::string::npos)
             throw InputError(
                 fmt::format("cannot open {}: it is not an HDF5 file (glow_data makes data sets, "
