@@ -279,4 +279,22 @@ void DatasetWriter::commit() {
     atomic_.commit();
 }
 
+std::string describe_empty_classes(const DatasetReader& reader) {
+    const DatasetInfo& info = reader.info();
+    if (!info.train_labels) return "";
+    std::vector<bool> found(static_cast<std::size_t>(info.n_classes));
+    for (const std::int32_t label : reader.read_labels("train", info.train))
+        found[static_cast<std::size_t>(label)] = true;
+    std::string empty;
+    constexpr int kMaxNamed = 10;
+    int count = 0;
+    for (std::size_t label = 0; label < found.size(); ++label)
+        if (!found[label] && ++count <= kMaxNamed) empty += fmt::format("{}{}", count > 1 ? ", " : "", label);
+    if (count > kMaxNamed) empty += ", ...";
+    if (count == 0) return "";
+    return fmt::format(
+        "{} of the {} classes {} no training image, so a conditional model does not learn {}: {}", count,
+        info.n_classes, count == 1 ? "has" : "have", count == 1 ? "it" : "them", empty);
+}
+
 }  // namespace glow

@@ -72,6 +72,10 @@ class DatasetReader {
     DatasetInfo info_;
 };
 
+// "9 of the 10 classes have no training image, so a conditional model does not learn them: 0, 1, ..."; empty if
+// there are none, or no labels.
+std::string describe_empty_classes(const DatasetReader& reader);
+
 // Describes a file without reading pixels.
 DatasetInfo describe_dataset(const std::filesystem::path& path);
 

@@ -86,26 +86,6 @@ void report(const CommandLine& command, const std::string& output,
     command.result("", object);
 }
 
-// Labels may skip numbers: EMNIST's letters are 1 .. 26.
-void warn_of_empty_classes(const CommandLine& command, const std::string& output) {
-    const glow::DatasetReader reader(output);
-    const glow::DatasetInfo& info = reader.info();
-    if (!info.train_labels) return;
-    std::vector<bool> found(static_cast<std::size_t>(info.n_classes));
-    for (const std::int32_t label : reader.read_labels("train", info.train))
-        found[static_cast<std::size_t>(label)] = true;
-    std::string empty;
-    constexpr int kMaxNamed = 10;
-    int count = 0;
-    for (std::size_t label = 0; label < found.size(); ++label)
-        if (!found[label] && ++count <= kMaxNamed) empty += fmt::format("{}{}", count > 1 ? ", " : "", label);
-    if (count > kMaxNamed) empty += ", ...";
-    if (count > 0)
-        command.warn(
-            "{} of the {} classes have no training image, so a conditional model does not learn them: {}",
-            count, info.n_classes, empty);
-}
-
 // Writes the data set with a progress line.
 void make(const CommandLine& command, const MakeOptions& options, glow::ImageSource& source,
           const std::vector<glow::NamedPath>& inputs) {
@@ -116,7 +96,9 @@ void make(const CommandLine& command, const MakeOptions& options, glow::ImageSou
     glow::write_dataset(options.output, source, options.split,
                         [&line](index_t done, index_t all) { line.show(done, all); });
     line.clear();
-    warn_of_empty_classes(command, options.output);
+    // Labels may skip numbers: EMNIST's letters are 1 .. 26.
+    if (const std::string empty = describe_empty_classes(glow::DatasetReader(options.output)); !empty.empty())
+        command.warn("{}", empty);
 }
 
 struct FolderOptions : MakeOptions {

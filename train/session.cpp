@@ -306,6 +306,9 @@ void Session::open_data() {
     const DataAccess access = choose_data_access(options.data_access, options.data, image_bytes_,
                                                  memory_limit_bytes(), processes.group().local_size, chunks);
     if (!access.warning.empty()) request.warn(access.warning);
+    if (processes.is_root() && !resuming_ && options.model.y_cond)
+        if (const std::string empty = describe_empty_classes(reader); !empty.empty())
+            request.warn(fmt::format("{}: {}", options.data, empty));
     on_disk_ = access.on_disk;
     const auto split = [&](const char* name) {
         return on_disk_ ? SplitImages(options.data, name) : SplitImages(load_split(options.data, name));

@@ -168,6 +168,20 @@ TEST_F(UserData, IdxFiles) {
     EXPECT_EQ(read_bytes(folder / "plain.h5"), read_bytes(folder / "zipped.h5"));
 }
 
+// As of EMNIST's letters, whose labels begin at 1.
+TEST_F(UserData, TrainingNamesEmptyClasses) {
+    make_dataset(folder / "few.h5", 8, 8, 1, 4, 0, 0, 6);
+    const Words words = {"--data",  "few.h5", "--out",   "run", "--levels",    "1", "--depth", "1",
+                         "--width", "4",      "--batch", "2",   "--max-steps", "1", "--y-cond"};
+    const Outcome trained = train(words);
+    ASSERT_EQ(trained.code, 0) << trained.err;
+    EXPECT_NE(
+        trained.err.find("few.h5: 2 of the 6 classes have no training image, so a conditional model does "
+                         "not learn them: 4, 5\n"),
+        std::string::npos)
+        << trained.err;
+}
+
 TEST_F(UserData, KodakPhotographs) {
     const auto photographs = test_data_folder() / "kodak";
     if (!std::filesystem::exists(photographs))
