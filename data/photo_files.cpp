@@ -40,11 +40,22 @@ bool has_file_suffix(const fs::path& name) {
                        [](unsigned char character) { return std::isalnum(character) != 0; });
 }
 
-// Files of the folder `below` and of the folders in it; links to folders go to `links`.
+bool is_run_folder(const fs::path& folder) {
+    std::error_code ignored;
+    return fs::is_directory(folder / "checkpoints", ignored) && fs::exists(folder / "config.toml", ignored);
+}
+
+// Files of the folder `below` and of the folders in it; links to folders go to `links`. Skips runs in it: their
+// pictures are samples of a model.
 void list(const fs::path& root, const fs::path& below, PhotoFiles& files, std::vector<fs::path>& links) {
     const fs::path listed = root / below;
     std::error_code failed, ignored;
     std::vector<fs::path> folders;
+    if (is_run_folder(listed)) {
+        files.skipped.push_back(
+            fmt::format("{}: the folder of a training run, whose pictures are samples", listed.string()));
+        return;
+    }
     for (fs::directory_iterator entry(listed, failed), end; !failed && entry != end;
          entry.increment(failed)) {
         const fs::path name = below / entry->path().filename();
@@ -126,8 +137,7 @@ void find_folder_repeats(const fs::path& folder, const std::vector<FolderLink>& 
 }  // namespace
 
 void refuse_run_folder(const fs::path& folder) {
-    std::error_code ignored;
-    if (fs::is_directory(folder / "checkpoints", ignored) && fs::exists(folder / "config.toml", ignored))
+    if (is_run_folder(folder))
         throw InputError(fmt::format(
             "{}: expected images, found the folder of a training run, which --checkpoint takes (glow_train: --init-from)",
             folder.string()));

@@ -32,7 +32,8 @@ struct PhotoFiles {
 // Lists files with the suffix of a photograph (is_photo_name), each once: under its own name rather than that
 // of a symbolic link, and under the first path of several hard links. Hidden entries are ignored. Links to
 // folders are followed unless the folder is read anyway. Skips image names that are dangling links, pipes or
-// similar, and folders that cannot be listed. Throws InputError if `folder` is not a folder, or that of a run.
+// similar, folders that cannot be listed, and folders of runs. Throws InputError if `folder` is not a folder,
+// or that of a run.
 PhotoFiles list_photos(const std::filesystem::path& folder);
 
 // Throws InputError if a folder is that of a run of glow_train, whose only pictures are samples.

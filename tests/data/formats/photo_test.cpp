@@ -707,6 +707,21 @@ TEST_F(PhotoFolder, LinkedFoldersAreReadOnce) {
             << problem;
 }
 
+TEST_F(PhotoFolder, SkipsRunsInFolder) {
+    put("a/1.png", 10);
+    put("b/runs/quick/samples/step-00000030.png", 20);
+    put("b/2.png", 30);
+    const std::filesystem::path run = folder / "b/runs/quick";
+    std::filesystem::create_directory(run / "checkpoints");
+    write_bytes(run / "config.toml", {});
+    const PhotoFiles listed = list_photos(folder.path());
+    EXPECT_EQ(listed.names, (std::vector<std::string>{"a/1.png", "b/2.png"}));
+    ASSERT_EQ(listed.skipped.size(), 1u);
+    EXPECT_EQ(listed.skipped[0], run.string() + ": the folder of a training run, whose pictures are samples");
+    expect_throw<InputError>([&] { ImageFolder(folder / "b/runs", options()); },
+                             {"no image can be read", "the folder of a training run"});
+}
+
 // Leaving out class b would change the label of c.
 TEST_F(PhotoFolder, LinkToAnotherClassIsError) {
     namespace fs = std::filesystem;
