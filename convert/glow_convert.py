@@ -33,7 +33,7 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 import h5py
 import numpy as np
 
-from script_text import end_with
+from script_text import end_with, parse_arguments
 from tf_checkpoint import tf_checkpoint_files
 from output_files import OutputRefused, claim_outputs, write_atomically
 from model_files import MODEL_VALUES, InputError, check, check_values, parse_config, read_checkpoint, read_named, read_safetensors, write_checkpoint, write_safetensors
@@ -285,7 +285,7 @@ def main():
     parser.add_argument("--quiet", action="store_true", help="no notes")
     parser.add_argument("--version", action="version", version=version_text(), help="show the versions of Glow and of what it uses here")
     try:
-        run(parser.parse_args())
+        run(parse_arguments(parser))
         return 0
     except (InputError, OutputRefused) as error:
         print("glow_convert: error:", " ".join(str(error).split()), file=sys.stderr)

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from output_files import OutputRefused, claim_outputs, write_atomically
-from script_text import end_with
+from script_text import end_with, parse_arguments
 
 BASE = "base"
 # Options that the comparison sets itself, so that runs are comparable.
@@ -417,7 +417,7 @@ def parse(words):
     parser.add_argument("--variant", action="append", default=[], metavar="'NAME: OPTIONS'", help="a variant of the base; may be repeated")
     parser.add_argument("--seeds", default="3", help="number of seeds, or a list such as 4,7 (default 3: seeds 0, 1, 2)")
     parser.add_argument("--jobs", type=whole(1), default=1, metavar="N", help="runs at once, which share the processors (default 1)")
-    return parser.parse_args(words[:split]), words[split + 1:]
+    return parse_arguments(parser, words[:split]), words[split + 1:]
 
 
 def check_text(words):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from output_files import OutputRefused, claim_outputs, save_figure
 from python_packages import require_packages
-from script_text import end_with, open_text, picture_text
+from script_text import end_with, open_text, parse_arguments, path_argument, picture_text
 
 FORMATS = {".png", ".svg", ".pdf"}
 GIB = 2**30
@@ -231,14 +231,14 @@ def save(figure, output):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("csv", nargs="+", type=Path, metavar="CSV")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="P.png", help="picture: .png, .svg or .pdf")
+    parser.add_argument("csv", nargs="+", type=path_argument, metavar="CSV")
+    parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="P.png", help="picture: .png, .svg or .pdf")
     parser.add_argument("--x", choices=("depth", "image"), help="the axis (default: image if the rows differ in it)")
     parser.add_argument("--speed", action="store_true", help="images/s against the peak, one point per batch size")
     parser.add_argument("--title", help="default: the settings that all rows share")
     parser.add_argument("--no-published", dest="published", action="store_false", help="never draw the published curves")
     parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)  # can -o be drawn here? reads no rows
-    options = parser.parse_args()
+    options = parse_arguments(parser)
     try:
         if options.output.suffix.lower() not in FORMATS:
             raise BadInput(f"{options.output}: the picture's name must end in .png, .svg or .pdf")

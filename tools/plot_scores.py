@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from output_files import OutputRefused, claim_outputs, save_figure
-from script_text import end_with, open_text, picture_text
+from script_text import end_with, open_text, parse_arguments, picture_text
 
 matplotlib.rcdefaults()  # not the user's: with text.usetex, names would be LaTeX
 FORMATS = (".png", ".svg", ".pdf")
@@ -57,7 +57,7 @@ def main():
     parser.add_argument("files", nargs="+")
     parser.add_argument("-o", "--output", required=True, metavar="P.png", help="picture: .png, .svg or .pdf")
     parser.add_argument("--labels", help="names of the data sets, separated by commas")
-    arguments = parser.parse_args()
+    arguments = parse_arguments(parser)
     if Path(arguments.output).suffix.lower() not in FORMATS:
         return refuse(f"{arguments.output}: the picture's name must end in .png, .svg or .pdf")
     labels = arguments.labels.split(",") if arguments.labels else [Path(name).stem for name in arguments.files]

@@ -17,12 +17,13 @@ import html
 import importlib
 import json
 import math
+import re
 import sys
 import time
 from pathlib import Path
 
 from python_packages import require_packages
-from script_text import end_with
+from script_text import end_with, parse_arguments, path_argument
 
 PAGE, PICTURES = {".html", ".htm"}, {".png", ".svg", ".pdf"}
 SHEET_BYTES = 64 << 20  # a larger sheet of samples is named, not shown
@@ -221,23 +222,23 @@ def reference(text):
 
 
 def positive(text):
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    if not re.fullmatch("[0-9]{1,15}", text) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 to 999999999999999")
     return int(text)
 
 
 def parse():
     parser = argparse.ArgumentParser(description="A run of glow_train on one page, or its curves as a picture.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, with metrics.csv")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="page: .html; curves alone: .png, .svg or .pdf")
+    parser.add_argument("run", type=path_argument, metavar="RUN", help="the run's folder, with metrics.csv")
+    parser.add_argument("-o", "--output", type=path_argument, metavar="FILE", help="page: .html; curves alone: .png, .svg or .pdf")
     parser.add_argument("--reference", type=reference, action="append", metavar="VALUE:LABEL",
                         help="a line in bits/dim; may be repeated (default: the published value of the same data, or its entropy)")  # fmt: skip
-    parser.add_argument("--against", type=Path, metavar="RUN", help="another run to plot for comparison")
+    parser.add_argument("--against", type=path_argument, metavar="RUN", help="another run to plot for comparison")
     parser.add_argument("--title", help="title of the page or picture")
     parser.add_argument("--smooth", type=positive, metavar="N", help="mean of N logged steps (default: a 25th of them; 1: none)")
     parser.add_argument("--sheets", type=positive, default=4, metavar="N", help="sheets of samples on the page, over the run (default: 4)")
-    parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="also write the metrics as TensorBoard files")
-    return parser.parse_args()
+    parser.add_argument("--tensorboard", type=path_argument, metavar="FOLDER", help="also write the metrics as TensorBoard files")
+    return parse_arguments(parser)
 
 
 def main():

@@ -1,7 +1,27 @@
-"""Text in the scripts: reads input files, prints results, and formats names for pictures."""
+"""Text in the scripts: reads arguments and input files, prints results, and formats names for pictures."""
 
+import argparse
 import os
+import re
 import sys
+from pathlib import Path
+
+
+def parse_arguments(parser, words=None):
+    """parser.parse_args(). Rejects --output=--, for which argparse before Python 3.13 returns an empty list."""
+    for word in sys.argv[1:] if words is None else words:
+        if word == "--":
+            break
+        if re.fullmatch(r"(--[a-z-]+=|-[a-z]=?)--", word):
+            parser.error(f"argument {word[:-2].rstrip('=')}: expected a value, found --")
+    return parser.parse_args(words)
+
+
+def path_argument(text):
+    """The type of an argument that is a path. Path("") would be the working folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a value, found an empty one: is a variable on the command line not set?")
+    return Path(text)
 
 
 def open_text(path):

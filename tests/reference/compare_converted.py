@@ -435,6 +435,8 @@ def refusals(folder):
         ("an empty output", ["--to", "npz", folder / "c.h5", "-o", ""], "--output: expected a value, found an empty one"),
         ("an empty size", ["--from", "y0ast", folder / "whole.npz", "--size", ""], "--size: expected a value"),
         ("an empty weight", ["--from", "y0ast", folder / "whole.npz", "--weight-y", ""], "--weight-y: expected a value"),
+        ("-- as a value", ["--to", "npz", folder / "c.h5", "--output=--"], "--output: expected a value, found --"),
+        ("-- as a kind", ["--to=--", folder / "c.h5"], "--to: expected a value, found --"),
         ("neither way", [folder / "c.h5"], "--from"),
         ("both ways", ["--from", "npz", "--to", "npz", folder / "c.h5"], "--from"),
         ("unknown kind", ["--from", "pickle", folder / "c.h5"], "pickle"),

@@ -63,6 +63,11 @@ else
     expect 2 "plot: unknown kind of picture" plot "$work/run" -o "$work/no.gif"
     expect 2 "plot: no folder for the picture" plot "$work/run" -o "$work/nowhere/no.png"
     expect 2 "plot: reference without label" plot "$work/run" -o "$work/no.png" --reference 3.35
+    for words in -o --output=-- --against=-- --reference=-- "--smooth 99999999999999999999"; do
+        value=(); [ "$words" != -o ] || value=("")
+        # shellcheck disable=SC2086
+        expect 2 "plot: a value that is none: $words" plot "$work/run" $words ${value[@]+"${value[@]}"}
+    done
     check "plot: a refusal writes no picture" test ! -e "$work/no.png"
 
     # The page, of a run with everything: 60 rows of 10 steps, evaluations, two sheets of samples, a checkpoint.
