@@ -84,7 +84,11 @@ std::vector<fs::path> numbered_images(const NamedPath& folder) {
 
 // An existing folder, or one that can be created.
 void require_writable_folder(const NamedPath& folder) {
-    std::error_code ignored;
+    std::error_code ignored, failed;
+    if (const bool exists = fs::exists(folder.path, failed);
+        !exists && failed == std::errc::filename_too_long)
+        throw InputError(fmt::format("{} {}: cannot write pictures there: {}", folder.name,
+                                     folder.path.string(), failed.message()));
     fs::path existing = fs::absolute(folder.path, ignored);
     while (!fs::exists(fs::symlink_status(existing, ignored)) && existing.has_relative_path())
         existing = existing.parent_path();

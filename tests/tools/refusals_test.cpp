@@ -359,6 +359,7 @@ TEST_F(InvalidUsage, Eval) {
          {{"--show", "2"}, "--show requires --extremes"},
          {{"--against-split", "valid"}, "--against-split requires --against"},
          {{"--heatmap", ""}, "--heatmap: expected a value"},
+         {{"--heatmap", std::string(300, 'a')}, ": cannot write pictures there: File name too long"},
          {{"--data", "p.png"}, "made by glow_data) or a folder of photographs, found a picture"},
          {{"--data", "photos", "--extremes", "photos/x.png"},
           "--extremes photos/x.png is inside --data photos"},
