@@ -29,6 +29,8 @@ class NpzSource : public ImageSource {
     };
     // Files in reading order.
     const std::vector<File>& files() const { return files_; }
+    // The label in the files that becomes 0.
+    std::int64_t first_label() const { return first_label_; }
     // Warnings about ambiguous names.
     const std::vector<std::string>& warnings() const { return warnings_; }
 

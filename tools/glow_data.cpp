@@ -270,6 +270,9 @@ void add_npz(CommandLine& command) {
                              file.labels.empty() ? ", no labels" : "");
                 (is_train ? train : test).push_back(file.path.string());
             }
+            if (source.first_label() == 1)
+                command.info("labels 1 to {0} become 0 to {1}, because no label is 0",
+                             source.info().n_classes, source.info().n_classes - 1);
             std::vector<glow::NamedPath> inputs;
             for (const std::string& file : options->files) inputs.push_back({"the input", file});
             make(command, *options, source, inputs);

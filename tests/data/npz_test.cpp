@@ -108,6 +108,7 @@ TEST_F(Npz, JoinsFilesAndConvertsPlanes) {
     const SourceInfo& info = source.info();
     EXPECT_EQ((std::vector<index_t>{info.H, info.W, info.C, info.train, info.test, info.n_classes}),
               (std::vector<index_t>{2, 2, 3, 5, 2, 8}));  // labels 1..8 are shifted to start at 0
+    EXPECT_EQ(source.first_label(), 1);
     std::vector<std::uint8_t> images(5 * 12), usable(5, 1);
     std::vector<std::int32_t> labels(5);
     source.read(SourceSplit::train, 0, 2, images.data(), labels.data(), usable.data());

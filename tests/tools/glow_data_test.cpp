@@ -534,6 +534,20 @@ TEST(GlowData, LimitsKeepEveryClass) {
         << few.err;
 }
 
+TEST(GlowData, ReportsShiftedLabels) {
+    const TemporaryFolder folder;
+    for (const std::string first : {"0", "1"}) {
+        const std::string labels = first == "0" ? std::string{0, 1, 2} : std::string{1, 2, 3};
+        write_bytes(folder / (first + ".npz"), make::npz(make::npy("|u1", "(3, 12)", make::pixels(36)),
+                                                         make::npy("|u1", "(3,)", labels)));
+        const Outcome outcome = run(folder, {"npz", first + ".npz", "--valid", "0", "-o", first + ".h5"});
+        ASSERT_EQ(outcome.code, 0) << outcome.err;
+        EXPECT_EQ(outcome.err.find("labels 1 to 3 become 0 to 2, because no label is 0") != std::string::npos,
+                  first == "1")
+            << outcome.err;
+    }
+}
+
 TEST(GlowData, ArchiveNamesAreCaseInsensitive) {
     const TemporaryFolder folder;
     for (const char* name : {"p1.npz", "Validation.npz", "latest.npz", "train_val.npz"})
