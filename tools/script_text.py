@@ -1,8 +1,10 @@
 """Text in the scripts: reads arguments and input files, prints results, and formats names for pictures."""
 
 import argparse
+import errno
 import os
 import re
+import stat
 import sys
 from pathlib import Path
 
@@ -25,11 +27,14 @@ def path_argument(text):
 
 
 def open_text(path):
-    """Opens a table for reading. A pipe that no process writes is empty, instead of waiting forever. Names of files in a table may
-    have bytes that are not UTF-8."""
+    """Opens a table for reading. A pipe that no process writes is empty, instead of waiting forever; a device such as /dev/zero,
+    which may never end, is an error. Names of files in a table may have bytes that are not UTF-8."""
 
     def opener(name, flags):
         descriptor = os.open(name, flags | os.O_NONBLOCK)
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is a device, not a file", os.fspath(name))
         os.set_blocking(descriptor, True)
         return descriptor
 

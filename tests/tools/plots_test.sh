@@ -269,6 +269,7 @@ if [ -n "$python" ]; then
     expect 2 "plot_scores: a number that is not UTF-8" forked "$tools/plot_scores.py" "$work/latin.csv" -o "$work/x.png"
     mkfifo "$work/pipe"
     expect 2 "plot_scores: a pipe that no process writes" timeout 120 "$python" "$tools/plot_scores.py" "$work/pipe" -o "$work/x.png"
+    expect 2 "plot_scores: a device without an end" timeout 120 "$python" "$tools/plot_scores.py" /dev/zero -o "$work/x.png"
     expect 2 "plot_memory: a pipe that no process writes" timeout 120 "$python" "$tools/plot_memory.py" "$work/pipe" -o "$work/x.png"
     rm "$work/hostile/metrics.csv" && mkfifo "$work/hostile/metrics.csv"
     expect 2 "report: a pipe that no process writes" timeout 120 "$python" "$tools/report.py" "$work/hostile"
