@@ -47,9 +47,13 @@ std::vector<double> ModelSession::bits_per_dim(const PixelArray& images, const L
 void ModelSession::log_prob_and_gradient(const PixelArray& images, std::uint64_t seed, double* log_prob,
                                          float* gradient) {
     density_.gradient().run(images, seed, log_prob, gradient);
-    for (index_t n = 0; n < images.N; ++n)
-        log_prob[n] = config().bits_per_dim(log_prob[n]) * -config().nats_per_bit_dim();
+    per_bin(images.N, log_prob);
     synchronize(backend_.exec());  // a gradient on the GPU is complete
+}
+
+void ModelSession::per_bin(index_t N, double* log_density) const {
+    for (index_t n = 0; n < N; ++n)
+        log_density[n] = config().bits_per_dim(log_density[n]) * -config().nats_per_bit_dim();
 }
 
 void ModelSession::log_density_map(const PixelArray& images, std::uint64_t seed, double* maps) {
@@ -65,13 +69,15 @@ SampleHealth ModelSession::decode(index_t N, const std::vector<const double*>& l
     return decode_levels(model_.runnable(), N, levels, labels, pixels, largest);
 }
 
-SampleHealth ModelSession::sample(const SampleRequest& request, std::uint8_t* pixels, double* largest) {
+SampleHealth ModelSession::sample(const SampleRequest& request, std::uint8_t* pixels, double* largest,
+                                  double* log_prob) {
     if (!(request.temperature >= 0 && request.temperature <= 100))
         throw InputError(
             fmt::format("sample: expected a temperature between 0 and 100, got {}", request.temperature));
     std::vector<double> scratch(largest == nullptr ? static_cast<std::size_t>(request.count) : 0);
     if (largest == nullptr) largest = scratch.data();
-    glow::sample(model_.runnable(), request, pixels, largest);
+    glow::sample(model_.runnable(), request, pixels, largest, log_prob);
+    if (log_prob != nullptr) per_bin(request.count, log_prob);
     return cross_out_not_finite(config(), request.count, largest, pixels);
 }
 

@@ -62,14 +62,18 @@ class ModelSession {
     void encode(const PixelArray& images, const std::vector<double*>& levels);
     SampleHealth decode(index_t N, const std::vector<const double*>& levels, const std::int32_t* labels,
                         std::uint8_t* pixels, double* largest = nullptr);
-    // As glow::sample(), with images that are not finite crossed out. Throws InputError for a temperature that
-    // is not in 0 .. 100.
-    SampleHealth sample(const SampleRequest& request, std::uint8_t* pixels, double* largest = nullptr);
+    // As glow::sample(), with images that are not finite crossed out, and log_prob [count] in nats per bin of
+    // the model's pixels, of the images before quantization. Throws InputError for a temperature that is not
+    // in 0 .. 100.
+    SampleHealth sample(const SampleRequest& request, std::uint8_t* pixels, double* largest = nullptr,
+                        double* log_prob = nullptr);
 
     // Writes the weights in use as a checkpoint, atomically.
     void save_weights(const std::filesystem::path& file);
 
   private:
+    // In place: nats per unit of the state to nats per bin of the model's pixels.
+    void per_bin(index_t N, double* log_density) const;
     // Opening a GPU selects it; `callers` selects the caller's again.
     ModelSession(const ModelFile& model, const SessionOptions& options, const cuda::DeviceScope& callers);
 

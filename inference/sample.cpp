@@ -1,6 +1,9 @@
 #include "inference/sample.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
 
 #include "inference/latents.h"
 #include "kernels/dequantize.h"
@@ -10,7 +13,8 @@
 
 namespace glow {
 
-void sample(const RunnableModel& model, const SampleRequest& request, std::uint8_t* pixels, double* largest) {
+void sample(const RunnableModel& model, const SampleRequest& request, std::uint8_t* pixels, double* largest,
+            double* log_density) {
     const Context& context = model.context;
     const FlowBuffers& buffers = model.buffers;
     Glow& glow = model.glow;
@@ -28,6 +32,15 @@ void sample(const RunnableModel& model, const SampleRequest& request, std::uint8
                            flow.h + count * level.offset);
         glow.decode(context, flow);
         download_images(model, flow, pixels + first * D, largest != nullptr ? largest + first : nullptr);
+        if (log_density != nullptr) {
+            glow.forward(context, flow);
+            const std::vector<double> logdet = downloaded(context.exec, count, flow.logdet),
+                                      prior = downloaded(context.exec, count, flow.prior);
+            for (index_t n = 0; n < count; ++n) {
+                const double sum = logdet[n] + prior[n];
+                log_density[first + n] = std::isfinite(sum) ? sum : std::numeric_limits<double>::quiet_NaN();
+            }
+        }
         if (request.progress) request.progress(first + count);
     });
 }

@@ -18,9 +18,10 @@ struct SampleRequest {
     std::function<void(index_t done)> progress = nullptr;
 };
 // Draws samples into pixels [count, H, W, C]; each depends only on seed and number. largest [count]: each
-// image's largest |x| before quantization, infinity if not finite; nullptr: not needed.
+// image's largest |x| before quantization, infinity if not finite; nullptr: not needed. log_density [count], or
+// nullptr: as log_densities() of the images before quantization, NaN if not finite; costs a forward pass.
 void sample(const RunnableModel& model, const SampleRequest& request, std::uint8_t* pixels,
-            double* largest = nullptr);
+            double* largest = nullptr, double* log_density = nullptr);
 
 // Copies decoded images in flow.h to host memory: pixels [flow.N, H, W, C], and largest [flow.N] or nullptr as
 // in sample().

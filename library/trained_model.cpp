@@ -89,17 +89,20 @@ struct TrainedModel::State {
         return result;
     }
 
-    std::vector<std::uint8_t> sample(index_t N, const SampleOptions& options, ImageProblems* problems) {
+    std::vector<std::uint8_t> sample(index_t N, const SampleOptions& options, ImageProblems* problems,
+                                     std::vector<double>* log_prob) {
         if (N < 1) throw InputError(fmt::format("sample: N must be at least 1, got {}", N));
         check_labels(config(), N, options.labels);
         if (N > (index_t{1} << 52) / config().dimensions())
             throw InputError(fmt::format("sample: {} samples do not fit in any memory", N));
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * config().dimensions()));
-        std::vector<double> largest(static_cast<std::size_t>(N));
+        std::vector<double> largest(static_cast<std::size_t>(N)), densities;
+        if (log_prob != nullptr) densities.resize(static_cast<std::size_t>(N));
         session.sample(
             {N, options.temperature, options.seed, options.labels.empty() ? nullptr : options.labels.data()},
-            pixels.data(), largest.data());
+            pixels.data(), largest.data(), densities.empty() ? nullptr : densities.data());
         if (problems != nullptr) *problems = problems_of(largest);
+        if (log_prob != nullptr) *log_prob = std::move(densities);
         return pixels;
     }
 
@@ -206,8 +209,8 @@ InputGradient TrainedModel::input_gradient(ArrayView<double> images, ArrayView<s
 }
 
 std::vector<std::uint8_t> TrainedModel::sample(std::int64_t N, const SampleOptions& options,
-                                               ImageProblems* problems) {
-    return run_on(state_->session, [&] { return state_->sample(N, options, problems); });
+                                               ImageProblems* problems, std::vector<double>* log_prob) {
+    return run_on(state_->session, [&] { return state_->sample(N, options, problems, log_prob); });
 }
 
 std::vector<LevelLatents> TrainedModel::latent_levels() const {

@@ -187,22 +187,30 @@ class Model {
         return py::make_tuple(images, health.text());
     }
 
-    // As decode(). height, width: 0 for those of the training images.
+    // As decode(), with log_prob [n] or None. height, width: 0 for those of the training images.
     py::tuple sample(index_t n, double temperature, const py::object& labels, std::uint64_t seed,
-                     index_t height, index_t width) {
+                     index_t height, index_t width, bool with_log_prob) {
         if (n < 0 || !(temperature >= 0 && temperature <= 100))
             throw InputError("sample: expected n >= 0 and a temperature between 0 and 100");
         const ModelConfig model = height > 0 ? with_image_size(config_, {height, width}) : config_;
         const std::vector<std::int32_t> classes = labels_of(model, n, labels);
         py::array_t<std::uint8_t> images = new_images(model, n);
         std::uint8_t* const pixels = images.mutable_data();
+        py::object log_prob = py::none();
+        double* densities = nullptr;
+        if (with_log_prob) {
+            py::array_t<double> array(n);
+            densities = array.mutable_data();
+            log_prob = array;
+        }
         SampleHealth health;
         for_each_pass(model, n, [&](index_t first, index_t count) {
             health.add(session_->sample(
                 {count, temperature, seed, classes.empty() ? nullptr : classes.data() + first, first},
-                pixels + first * model.dimensions()));
+                pixels + first * model.dimensions(), nullptr,
+                densities != nullptr ? densities + first : nullptr));
         });
-        return py::make_tuple(images, health.text());
+        return py::make_tuple(images, health.text(), log_prob);
     }
 
   private:

@@ -188,9 +188,14 @@ class TrainedModel {
     /// @param N number of images, at least 1
     /// @param options temperature, seed and labels
     /// @param problems if not null, set to the indices of images that are not valid
+    /// @param log_prob if not null, set to `[N]` nats: the log-density under the model (at temperature 1) of
+    /// each image before its values were rounded to pixels, per bin of the model's pixels, as
+    /// input_gradient() of real numbers gives it. NaN if the image is not finite. Costs a forward pass.
+    /// log_prob() of the rounded images adds noise of its own instead.
     /// @return `[N, H, W, C]`
     std::vector<std::uint8_t> sample(std::int64_t N, const SampleOptions& options = {},
-                                     ImageProblems* problems = nullptr);
+                                     ImageProblems* problems = nullptr,
+                                     std::vector<double>* log_prob = nullptr);
 
     /// Position and shape of each level in the latents of an image. Level 0, the finest detail, comes first.
     /// These are the arrays of encode() in Python and of files of latents, concatenated.

@@ -45,8 +45,15 @@ class Model:
     def encode(self, x: np.ndarray | DeviceArray, labels: np.ndarray | None) -> list[np.ndarray]: ...
     def decode(self, latents: list[np.ndarray], labels: np.ndarray | None) -> tuple[np.ndarray, str]: ...
     def sample(
-        self, n: int, temperature: float, labels: np.ndarray | None, seed: int, height: int, width: int
-    ) -> tuple[np.ndarray, str]: ...
+        self,
+        n: int,
+        temperature: float,
+        labels: np.ndarray | None,
+        seed: int,
+        height: int,
+        width: int,
+        with_log_prob: bool,
+    ) -> tuple[np.ndarray, str, np.ndarray | None]: ...
 
 class Training:
     def __init__(

@@ -241,6 +241,7 @@ class Model:
         seed: int = 0,
         size: Sequence[int] | None = None,
         like: Any = None,
+        with_log_prob: bool = False,
     ) -> Any:
         """n images drawn from the model, uint8 [n, H, W, C]; equal to `glow_sample`.
 
@@ -248,6 +249,10 @@ class Model:
         Images that are not finite, which occur at temperature 1 early in training, are crossed out, with a UserWarning.
         size: (height, width) of the images, divisible by 2^levels; by default that of the training images.
         like: an array; the result has its type and device. By default those of labels, otherwise a NumPy array.
+        with_log_prob: return (images, log_prob). log_prob, float64 [n] in nats, is that of the real numbers that were
+        rounded to pixels: their log-density under the model, at temperature 1, per bin of the model's pixels. It is
+        exact, NaN for images that are not finite, and costs a forward pass. log_prob(images) of the pixels is instead a
+        lower bound with noise of its own.
         """
         count = whole(n, "n", 0)
         try:
@@ -257,11 +262,11 @@ class Model:
         height, width = self.shape[:2] if size is None else _pair(size)
         caller = Caller(labels if like is None else like)
         self._warn_of_size(height, width)
-        samples, problems = self._model.sample(
-            count, spread, checked_labels(labels, count), whole(seed, "seed", 0, _SEEDS), height, width
+        samples, problems, log_prob = self._model.sample(
+            count, spread, checked_labels(labels, count), whole(seed, "seed", 0, _SEEDS), height, width, bool(with_log_prob)
         )
         _warn_of_images(problems)
-        return caller.result(samples)
+        return caller.result(samples) if log_prob is None else (caller.result(samples), caller.result(log_prob))
 
     def _inputs(self, x: Any, labels: Any) -> tuple[Any, np.ndarray | None]:
         array = images(x, self.device == "cuda")

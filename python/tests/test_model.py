@@ -220,6 +220,31 @@ class Gradient(unittest.TestCase):
         np.testing.assert_array_equal(log_prob, model().log_prob(images, seed=9))
 
 
+class SampleDensity(unittest.TestCase):
+    def test_is_that_of_a_point_in_the_bins_of_the_pixels(self):
+        for owner, labels in ((model(), None), (glow.load(make_conditional_run(), device="cpu", threads=1), 2)):
+            samples, log_prob = owner.sample(70, temperature=0.5, seed=3, labels=labels, with_log_prob=True)
+            np.testing.assert_array_equal(samples, owner.sample(70, temperature=0.5, seed=3, labels=labels))
+            self.assertEqual((log_prob.dtype, log_prob.shape), (np.float64, (70,)))
+            centers, gradient = owner.log_prob_and_gradient(samples + 0.5, labels)
+            # The point is at most half a gray level from the center, where log_prob has this slope.
+            farthest = 0.5 * np.abs(gradient).sum((1, 2, 3))
+            self.assertTrue((np.abs(log_prob - centers) < farthest).all())
+            self.assertLess(np.abs(log_prob - centers).mean(), 0.1 * farthest.mean())
+            self.assertGreater(np.corrcoef(log_prob, centers)[0, 1], 0.99)
+
+    def test_no_images(self):
+        samples, log_prob = model().sample(0, with_log_prob=True)
+        self.assertEqual((len(samples), log_prob.tolist()), (0, []))
+
+    @needs("torch")
+    def test_result_has_the_kind_of_like(self):
+        import torch
+
+        samples, log_prob = model().sample(2, like=torch.zeros(1), with_log_prob=True)
+        self.assertEqual((samples.dtype, log_prob.dtype), (torch.uint8, torch.float64))
+
+
 class Maps(unittest.TestCase):
     def test_equal_command(self):
         out = FOLDER / "maps.npy"

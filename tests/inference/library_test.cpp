@@ -389,6 +389,17 @@ TEST_F(Library, NamesImagesThatAreNotValid) {
     EXPECT_NE(trained.sample(3, {.seed = 4}), trained.sample(3, {.seed = 5}));
 }
 
+TEST_F(Library, SamplesWithTheirLogDensities) {
+    TrainedModel trained = model(2);
+    std::vector<double> log_prob;
+    const std::vector<std::uint8_t> samples = trained.sample(3, {.seed = 4}, nullptr, &log_prob);
+    EXPECT_EQ(samples, trained.sample(3, {.seed = 4}));
+    ASSERT_EQ(log_prob.size(), 3u);
+    // The density at other points of the same bins.
+    const std::vector<double> around = trained.log_prob(samples);
+    for (std::size_t n = 0; n < 3; ++n) EXPECT_NEAR(log_prob[n], around[n], 0.05 * std::abs(around[n])) << n;
+}
+
 TEST_F(Library, TrainerReportsItsSteps) {
     ModelTrainer trainer(options(2));
     trainer.initialize(images);

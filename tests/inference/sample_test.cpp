@@ -1,6 +1,7 @@
 // Samples of more images than the buffers hold, their noise, and reports of invalid ones.
 #include "inference/sample.h"
 
+#include "inference/image_arrays.h"
 #include "inference/sample_health.h"
 #include "tests/train/training.h"
 
@@ -51,6 +52,28 @@ TEST(Sample, LatentsHaveDistinctNoise) {
     for (std::size_t i = 1; i < eps.size(); ++i) ASSERT_GT(eps[i] - eps[i - 1], 1e-9) << i;
     EXPECT_LT(eps.front(), -2);
     EXPECT_GT(eps.back(), 2);
+}
+
+TEST(Sample, LogDensityIsThatOfTheImagesBeforeRounding) {
+    TrainingOptions options = small_options();
+    options.batch = 3;
+    Training training(options);
+    Trainer& trainer = training.random_start().trainer;
+    const index_t N = 5, D = options.model.dimensions();
+    std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D)), plain = pixels, one = pixels;
+    std::vector<double> found(static_cast<std::size_t>(N)), expected(static_cast<std::size_t>(N));
+    sample(trainer.runnable(), {N, 1.0, 1}, plain.data());
+    sample(trainer.runnable(), {N, 1.0, 1}, pixels.data(), nullptr, found.data());
+    EXPECT_EQ(pixels, plain);
+    for (index_t n = 0; n < N; ++n) {
+        // Alone in the buffer, in pixel units.
+        sample(trainer.runnable(), {1, 1.0, 1, nullptr, n}, one.data());
+        std::vector<double> x(trainer.buffers().h, trainer.buffers().h + D);
+        for (double& value : x) value = 256 * (value + 0.5);
+        log_densities(trainer.runnable(), {1, x.data()}, 0, 0, &expected[n]);
+        EXPECT_NEAR(found[n], expected[n], 1e-3) << n;  // rounding in float networks of another batch
+    }
+    EXPECT_NE(found[0], found[1]);
 }
 
 // The last coupling on the way to an image divides by scales of about sigmoid(logit).
