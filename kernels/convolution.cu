@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "kernels/convolution.h"
@@ -326,34 +327,55 @@ struct Im2colTile {
     }
 };
 
+// Index: int, which a GPU multiplies faster, if it can count the columns' elements.
+template <class Index>
 struct Col2im {
     static constexpr const char* name = "col2im";
     static constexpr double kBytes = 11 * sizeof(real);  // nine taps in, their sum in and out
-    ImageRows rows;
-    index_t per_tap, stride, sign;
+    index_t begin;
+    Index H, W, count, stride, sign;  // count: image rows of the columns, which begin at image row `begin`
+    Index offset[9];                  // of each tap's element, from that of its pixel
     const real* columns;
     real* target;
     index_t target_stride;
+
+    static Col2im make(const ImageRows& rows, const Columns& layout, bool mirror, const real* columns,
+                       real* target, index_t target_stride) {
+        const index_t sign = mirror ? -1 : 1;
+        Col2im made{rows.begin,
+                    static_cast<Index>(rows.H),
+                    static_cast<Index>(rows.W),
+                    static_cast<Index>(rows.end - rows.begin),
+                    static_cast<Index>(layout.stride),
+                    static_cast<Index>(sign),
+                    {},
+                    columns,
+                    target,
+                    target_stride};
+        for (index_t tap = 0; tap < 9; ++tap)
+            made.offset[tap] = static_cast<Index>(
+                sign * ((tap / 3 - 1) * rows.W + tap % 3 - 1) * layout.stride + tap * layout.per_tap());
+        return made;
+    }
+    GLOW_HD bool has_row(Index row) const { return row >= 0 && row < count; }
     GLOW_HD unsigned taps(index_t q, index_t y, index_t x) const {
-        unsigned taps = image_taps(rows.H, rows.W, sign, y, x);
-        if (q - sign < rows.begin || q - sign >= rows.end) taps &= ~0x007u;  // kh = 0 is row q - sign
-        if (q < rows.begin || q >= rows.end) taps &= ~0x038u;
-        if (q + sign < rows.begin || q + sign >= rows.end) taps &= ~0x1c0u;
+        const auto row = static_cast<Index>(q - begin);
+        unsigned taps = image_taps<Index>(H, W, sign, static_cast<Index>(y), static_cast<Index>(x));
+        if (!has_row(row - sign)) taps &= ~0x007u;  // kh = 0 is row q - sign
+        if (!has_row(row)) taps &= ~0x038u;
+        if (!has_row(row + sign)) taps &= ~0x1c0u;
         return taps;
     }
     GLOW_HD void operator()(index_t q, index_t x, index_t c, unsigned taps) const {
-        const index_t center = ((q - rows.begin) * rows.W + x) * stride + c;
-        real sum = target[(q * rows.W + x) * target_stride + c];
+        const Index center =
+            (static_cast<Index>(q - begin) * W + static_cast<Index>(x)) * stride + static_cast<Index>(c);
+        real& at = target[(q * W + x) * target_stride + c];
+        real sum = at;
         real value[9];  // read everything first, absent taps from a valid location, then add
-        for (index_t kh = 0; kh < 3; ++kh)
-            for (index_t kw = 0; kw < 3; ++kw) {
-                const index_t tap = kh * 3 + kw,
-                              offset = sign * ((kh - 1) * rows.W + kw - 1) * stride + tap * per_tap;
-                value[tap] = columns[taps >> tap & 1 ? center + offset : 0];
-            }
-        for (index_t tap = 0; tap < 9; ++tap)
+        for (int tap = 0; tap < 9; ++tap) value[tap] = columns[taps >> tap & 1 ? center + offset[tap] : 0];
+        for (int tap = 0; tap < 9; ++tap)
             if (taps >> tap & 1) sum += value[tap];
-        target[(q * rows.W + x) * target_stride + c] = sum;
+        at = sum;
     }
 };
 
@@ -495,9 +517,16 @@ void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, bool
     // Image rows next to the block also receive values; those of other images do not (`inside` is false).
     const index_t begin = rows.begin % rows.H == 0 ? rows.begin : rows.begin - 1;
     const index_t end = rows.end % rows.H == 0 ? rows.end : rows.end + 1;
-    for_each_stencil(
-        exec, begin, end, rows.H, rows.W, layout.C,
-        Col2im{rows, layout.per_tap(), layout.stride, mirror ? -1 : 1, columns, target, target_stride});
+    const auto run = [&]<class Index>(Index) {
+        for_each_stencil(exec, begin, end, rows.H, rows.W, layout.C,
+                         Col2im<Index>::make(rows, layout, mirror, columns, target, target_stride));
+    };
+    // The last offsets are those of the rows after the columns.
+    const bool small = (rows.pixels() + 2 * rows.W + 2) * layout.stride <= std::numeric_limits<int>::max();
+    if (exec.tuned_for_gpu() && small)
+        run(int{});
+    else
+        run(index_t{});
 }
 
 void exp_scale(const Exec& exec, index_t C, const real* logs, double* scale) {

@@ -18,7 +18,7 @@ struct StencilTile {
     struct Locals {};
     index_t begin, end;
     int first_y, height, width, tile_rows;
-    Divisor tile_width, channels;
+    Divisor tile_width, channels, image_rows;
     F f;
 
     static StencilTile fit(index_t begin, index_t end, index_t height, index_t width, index_t channels,
@@ -33,6 +33,7 @@ struct StencilTile {
                 static_cast<int>(tile_rows),
                 Divisor(tile_width),
                 Divisor(channels),
+                Divisor(height),
                 f};
     }
     double bytes() const { return bytes_of<F>((end - begin) * width * channels.divisor); }
@@ -40,14 +41,19 @@ struct StencilTile {
         return {(end - begin + tile_rows - 1) / tile_rows,
                 (width + tile_width.divisor - 1) / tile_width.divisor, 0};
     }
+    // y modulo the height of an image, for 0 <= y < height + kTileItems.
+    GLOW_HD int image_row(int y) const {
+        constexpr int kDivisible = 1 << 15;  // see Divisor
+        if (height > kDivisible) return y < height ? y : y - height;
+        return y - image_rows.quotient(y) * height;
+    }
     GLOW_HD void run(Phase<0>, const BlockThread& at, Locals&) const {
-        const int row0 = at.x * tile_rows, x0 = at.y * tile_width.divisor;
+        const int row0 = at.x * tile_rows, x0 = at.y * tile_width.divisor, y0 = (first_y + row0) % height;
         for (int i = at.thread; i < tile_rows * tile_width.divisor * channels.divisor; i += kThreads) {
             const int p = channels.quotient(i), r = tile_width.quotient(p),
                       x = x0 + p - r * tile_width.divisor;
             const index_t q = begin + row0 + r;
-            if (q < end && x < width)
-                f(q, x, i - p * channels.divisor, f.taps(q, (first_y + row0 + r) % height, x));
+            if (q < end && x < width) f(q, x, i - p * channels.divisor, f.taps(q, image_row(y0 + r), x));
         }
     }
 };

@@ -66,19 +66,28 @@ TEST_P(KernelParity, Im2colTiles) {
         }
 }
 
+// Among others the published shapes, blocks that begin and end within an image, and images so tall that the kernel
+// finds a row's place in its image in another way.
 TEST_P(KernelParity, Col2im) {
-    const index_t H = 5, W = 6, N = 3, C = 7, target_stride = 9, stride = 64;
     Random random(5);
-    const ImageRows rows{H, W, 3, 11};
-    const auto columns = random.normals<real>(rows.pixels() * stride),
-               target = random.normals<real>(N * H * W * target_stride);
     // Ten terms of normal numbers, each below 5.
     const double error = test::sum_error<real>(10, std::vector<double>(10, 5.0));
-    for (const bool mirror : {false, true})
-        expect_parity(0, [&](DeviceUnderTest& device) {
-            col2im(device.exec, rows, {C, false, false, stride}, mirror, device.in(columns),
-                   device.out(target, {error}), target_stride);
-        });
+    for (const auto& [C, rows] : {std::pair<index_t, ImageRows>{7, {5, 6, 3, 11}},
+                                  {6, {16, 16, 0, 32}},
+                                  {24, {4, 4, 0, 12}},
+                                  {3, {16, 40, 4, 20}},
+                                  {1, {33000, 1, 32500, 33500}}}) {
+        const index_t N = (rows.end + rows.H - 1) / rows.H, target_stride = C + 2, stride = 9 * C + 1;
+        const auto columns = random.normals<real>(rows.pixels() * stride),
+                   target = random.normals<real>(N * rows.H * rows.W * target_stride);
+        const Columns layout{C, false, false, stride};
+        const ImageRows block = rows;  // clang 14 cannot capture structured bindings
+        for (const bool mirror : {false, true})
+            expect_parity(0, [&, target_stride](DeviceUnderTest& device) {
+                col2im(device.exec, block, layout, mirror, device.in(columns), device.out(target, {error}),
+                       target_stride);
+            });
+    }
 }
 
 TEST_P(KernelParity, ZeroConvolution) {

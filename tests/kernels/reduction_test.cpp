@@ -143,15 +143,16 @@ TEST(Drivers, RunNothingWhenCounting) {
         run_nothing({Device::count_only, 2, nullptr, use_gpu_paths});
 }
 
+class LaunchBytes : public LaunchObserver {
+  public:
+    void launch(const char* name, double bytes) override { this->bytes[name] += bytes; }
+    std::map<std::string, double> bytes;
+};
+
 // Plain paths and a GPU's, which cut the work into tiles, state the same bytes.
 TEST(Drivers, ReportBytesToObserver) {
-    class Log : public LaunchObserver {
-      public:
-        void launch(const char* name, double bytes) override { this->bytes[name] += bytes; }
-        std::map<std::string, double> bytes;
-    };
     for (const bool use_gpu_paths : {false, true}) {
-        Log log;
+        LaunchBytes log;
         run_nothing({Device::count_only, 2, nullptr, use_gpu_paths, &log});
         EXPECT_EQ(log.bytes["fill"], 1000 * sizeof(double));
         EXPECT_EQ(log.bytes["copy"], 2 * 1000 * sizeof(double));
@@ -160,6 +161,19 @@ TEST(Drivers, ReportBytesToObserver) {
         if (!use_gpu_paths) continue;
         EXPECT_EQ(log.bytes["im2col_tile"], 32 * (2 * sizeof(state_t) + 32 * sizeof(real)));
         EXPECT_EQ(log.bytes["mixing_backward"], 100 * 4 * (2 * sizeof(state_t) + 2 * sizeof(real)));
+    }
+}
+
+// The kernel with tiles computes offsets in 32 bits; another one takes larger images.
+TEST(Drivers, Im2colOfVeryWideImagesHasAnotherKernel) {
+    const state_t* const nowhere = reinterpret_cast<const state_t*>(64);
+    const Columns layout{2, true, true, 32};
+    for (const auto& [width, name] :
+         {std::pair<index_t, const char*>{1 << 21, "im2col_tile"}, {(1 << 21) + 1, "im2col"}}) {
+        LaunchBytes log;
+        im2col({Device::count_only, 1, nullptr, true, &log}, {2, width, 0, 1}, layout, false, nowhere, 4,
+               reinterpret_cast<real*>(64));
+        EXPECT_EQ(log.bytes.count(name), 1u) << width;
     }
 }
 
