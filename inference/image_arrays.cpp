@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "inference/evaluate.h"
 #include "inference/latents.h"
@@ -164,7 +165,7 @@ class DensityGradient::Pass : private GradientHook {
         const Context counting_context = backend.counting_context(counting[Category::workspace]);
         take(counting);
         Flow flow = count_load_flow({counting_context, model.glow(), model.buffers()});
-        differentiate(counting_context, flow, counting[Category::stored]);
+        differentiate(counting_context, flow, counting[Category::stored], log_density_gradient());
         bytes_ = total(counting.peak());
         model_.require_memory(other_bytes + bytes_);
         memory_ = std::make_unique<Memory>(backend.exec().device, counting.peak());
@@ -179,22 +180,43 @@ class DensityGradient::Pass : private GradientHook {
     // reconstructed images, in units of the state.
     double run(const PixelArray& images, index_t first, index_t count, std::uint64_t seed,
                double* log_density, float* gradient) {
-        const index_t values = count * model_.glow().config().dimensions();
         const RunnableModel runnable{*context_, model_.glow(), model_.buffers()};
         Flow flow = load_flow(runnable, images, first, count, evaluation_noise(model_.config(), seed));
-        differentiate(*context_, flow, (*memory_)[Category::stored]);
+        differentiate(*context_, flow, (*memory_)[Category::stored], log_density_gradient());
         store_log_densities(runnable, flow, images, first, log_density);
-        gradient += first * model_.glow().config().dimensions();
+        return take_gradient(images, first, count, gradient);
+    }
+    // The same for DensityGradient::run_latents().
+    double run_latents(const PixelArray& images, index_t first, index_t count,
+                       const std::vector<const double*>& upstream, float* gradient) {
+        const RunnableModel runnable{*context_, model_.glow(), model_.buffers()};
+        std::vector<real> dh;
+        for (const LatentLevel& part : latent_levels(model_.config())) {  // in the order of the state
+            const double* const from = upstream[part.level] + first * part.shape.size();
+            std::transform(from, from + count * part.shape.size(), std::back_inserter(dh),
+                           [](double value) { return static_cast<real>(kPerGrayLevel * value); });
+        }
+        Flow flow = load_flow(runnable, images, first, count, {.kind = Dequantization::center});
+        upload(context_->exec, std::ssize(dh), dh.data(), dh_);
+        differentiate(*context_, flow, (*memory_)[Category::stored], {.dh = dh_, .from_eps = true});
+        return take_gradient(images, first, count, gradient);
+    }
+
+  private:
+    static constexpr double kPerGrayLevel = 0x1p-8;  // the state is a pixel / 256 - 1/2
+    Gradient log_density_gradient() const { return {.dh = dh_, .dlogp = kPerGrayLevel}; }
+    // Copies the gradient from image `first` on. Returns the largest error of the reconstructed images.
+    double take_gradient(const PixelArray& images, index_t first, index_t count, float* gradient) {
+        const index_t D = model_.config().dimensions();
+        gradient += first * D;
         if (images.on_device) {
-            copy_bytes(context_->exec, static_cast<std::size_t>(values) * sizeof(real), dh_, gradient);
+            copy_bytes(context_->exec, static_cast<std::size_t>(count * D) * sizeof(real), dh_, gradient);
         } else {
-            download(context_->exec, values, dh_, gradient);
+            download(context_->exec, count * D, dh_, gradient);
         }
         const std::vector<double> largest = downloaded(context_->exec, count, difference_);
         return *std::max_element(largest.begin(), largest.end());
     }
-
-  private:
     void take(Memory& memory) {
         const index_t capacity = model_.buffers().capacity, D = model_.glow().config().dimensions();
         Arena& state = memory[Category::state];
@@ -204,13 +226,12 @@ class DensityGradient::Pass : private GradientHook {
         partial_ = state.take<double>(group_scratch(capacity));
         parameters_ = memory[Category::gradients].take<real>(largest_count(model_.glow().flow_blocks()));
     }
-    void differentiate(const Context& context, Flow& flow, Arena& stored) {
+    void differentiate(const Context& context, Flow& flow, Arena& stored, Gradient gradient) {
         Glow& glow = model_.glow();
         const index_t D = glow.config().dimensions();
         copy(context.exec, flow.N * D, flow.h, x_);
         SavedActivations saved(stored, policy_);
         glow.forward(context, flow, &saved);
-        Gradient gradient{dh_, 0x1p-8};  // the state is a pixel / 256 - 1/2
         glow.backward(context, flow, gradient, saved, *this);
         subtract(context.exec, flow.N * D, x_, flow.h);
         largest_values(context.exec, flow.N, D, flow.h, difference_, partial_);
@@ -247,19 +268,32 @@ void DensityGradient::make_pass() {
                                    other_bytes_);
 }
 
-void DensityGradient::run(const PixelArray& images, std::uint64_t seed, double* log_density,
-                          float* gradient) {
+template <class F>
+void DensityGradient::for_each_checked_pass(index_t N, F f) {
     if (!pass_) {
         saves_states_ = false;
         make_pass();
     }
     const double tolerance = drift_tolerance(model_.precision());
-    model_.buffers().for_each_pass(images.N, [&](index_t first, index_t count) {
-        const double drift = pass_->run(images, first, count, seed, log_density, gradient);
-        if (drift <= tolerance || saves_states_) return;
+    model_.buffers().for_each_pass(N, [&](index_t first, index_t count) {
+        if (f(first, count) <= tolerance || saves_states_) return;
         saves_states_ = true;  // from now on
         make_pass();
-        pass_->run(images, first, count, seed, log_density, gradient);
+        f(first, count);
+    });
+}
+
+void DensityGradient::run(const PixelArray& images, std::uint64_t seed, double* log_density,
+                          float* gradient) {
+    for_each_checked_pass(images.N, [&](index_t first, index_t count) {
+        return pass_->run(images, first, count, seed, log_density, gradient);
+    });
+}
+
+void DensityGradient::run_latents(const PixelArray& images, const std::vector<const double*>& upstream,
+                                  float* gradient) {
+    for_each_checked_pass(images.N, [&](index_t first, index_t count) {
+        return pass_->run_latents(images, first, count, upstream, gradient);
     });
 }
 

@@ -54,7 +54,7 @@ void encode_levels(const RunnableModel& model, const PixelArray& images, const s
 SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
                            const std::int32_t* labels, std::uint8_t* pixels, double* largest = nullptr);
 
-// The gradient of log_densities(). It runs the backward pass of training, so its memory does not grow with
+// Gradients with respect to images, of log_densities() and of functions of the latents. It runs the backward pass of training, so its memory does not grow with
 // depth unless reconstruction drifts.
 class DensityGradient {
   public:
@@ -69,10 +69,16 @@ class DensityGradient {
     // log_density [N] in host memory; gradient [N, H, W, C] in nats per gray level, in the memory of
     // images.values.
     void run(const PixelArray& images, std::uint64_t seed, double* log_density, float* gradient);
+    // The gradient of sum_l sum(upstream[l] * levels[l]), where `levels` are those of encode_levels(): a
+    // vector-Jacobian product. upstream: as `levels`, in host memory; gradient: as above, per gray level.
+    void run_latents(const PixelArray& images, const std::vector<const double*>& upstream, float* gradient);
 
   private:
     class Pass;
     void make_pass();
+    // Calls f(first, count), which returns the drift of a pass, for all passes.
+    template <class F>
+    void for_each_checked_pass(index_t N, F f);
 
     LoadedModel& model_;
     const Backend& backend_;

@@ -51,6 +51,12 @@ void ModelSession::log_prob_and_gradient(const PixelArray& images, std::uint64_t
     synchronize(backend_.exec());  // a gradient on the GPU is complete
 }
 
+void ModelSession::encode_gradient(const PixelArray& images, const std::vector<const double*>& upstream,
+                                   float* gradient) {
+    density_.gradient().run_latents(images, upstream, gradient);
+    synchronize(backend_.exec());  // a gradient on the GPU is complete
+}
+
 void ModelSession::per_bin(index_t N, double* log_density) const {
     for (index_t n = 0; n < N; ++n)
         log_density[n] = config().bits_per_dim(log_density[n]) * -config().nats_per_bit_dim();

@@ -56,6 +56,10 @@ class ModelSession {
     // memory of images.values.
     void log_prob_and_gradient(const PixelArray& images, std::uint64_t seed, double* log_prob,
                                float* gradient);
+    // The gradient of the sum of upstream * latents of encode(): [N, H, W, C] per gray level, in the memory of
+    // images.values. upstream: as the levels of encode().
+    void encode_gradient(const PixelArray& images, const std::vector<const double*>& upstream,
+                         float* gradient);
     // maps [N, H, W] of density_map_size(), in nats.
     void log_density_map(const PixelArray& images, std::uint64_t seed, double* maps);
     // As encode_levels() and decode_levels().

@@ -92,6 +92,27 @@ struct BackwardParameters {
     }
 };
 
+// eps = (z - mean) / sigma: deps / dz = 1 / sigma, deps / dmean = -1 / sigma, deps / dlogs = -eps.
+struct EncodeBackward {
+    static constexpr const char* name = "gaussian_encode_backward";
+    GaussianView at;
+    const real* mean;
+    const real* logs;
+    const state_t* z;
+    real* dz;
+    real* dmean;
+    real* dlogs;
+    GLOW_HD void operator()(index_t n, index_t row, index_t c) const {
+        const index_t p = at.parameter(n, row, c), i = at.z(n, row, c);
+        const double inverse_sigma = exp_of(-static_cast<double>(logs[p]));
+        const double eps = (z[i] - mean[p]) * inverse_sigma, deps = dz[i];
+        dz[i] = static_cast<real>(deps * inverse_sigma);
+        if (dmean == nullptr) return;
+        dmean[p] = static_cast<real>(-deps * inverse_sigma);
+        dlogs[p] = static_cast<real>(-deps * eps);
+    }
+};
+
 struct Noise {
     static constexpr const char* name = "gaussian_noise";
     index_t count;  // numbers per image
@@ -135,6 +156,13 @@ void gaussian_backward(const Exec& exec, const LatentShape& latents, const Gauss
     for_each_group(exec, latents.N, latents.rows, latents.C, BackwardLatent{at, mean, logs, z, dlogp, dz});
     for_each_group(exec, layout.per_image ? latents.N : 1, latents.rows, latents.C,
                    BackwardParameters{at, mean, logs, z, dlogp, dmean, dlogs});
+}
+
+void gaussian_encode_backward(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian,
+                              const state_t* z, real* dz, real* dmean, real* dlogs) {
+    for_each_group(
+        exec, latents.N, latents.rows, latents.C,
+        EncodeBackward{{latents, gaussian.layout}, gaussian.mean, gaussian.logs, z, dz, dmean, dlogs});
 }
 
 void gaussian_noise(const Exec& exec, const LatentShape& latents, std::uint64_t seed, std::uint64_t item0,

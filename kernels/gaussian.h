@@ -44,6 +44,10 @@ void gaussian_decode(const Exec& exec, const LatentShape& latents, const Gaussia
 // summed over images if shared). dlogp = dL/dlogp, equal for every image.
 void gaussian_backward(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian,
                        const state_t* z, double dlogp, real* dz, real* dmean, real* dlogs);
+// Backward of gaussian_encode(), for z before it: dz = dL/dz from dz = dL/deps, in place; dmean, dlogs = dL/d
+// parameters (overwrite), or both nullptr. The parameters must not be shared unless these are nullptr.
+void gaussian_encode_backward(const Exec& exec, const LatentShape& latents, const Gaussian& gaussian,
+                              const state_t* z, real* dz, real* dmean, real* dlogs);
 // z[n] = temperature * standard normal numbers of Philox stream (seed, Purpose::sample, item0 + n), starting
 // at block `first`; rows * C numbers per image. Requires dense latents (z_stride == C).
 void gaussian_noise(const Exec& exec, const LatentShape& latents, std::uint64_t seed, std::uint64_t item0,

@@ -280,7 +280,7 @@ void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, cons
                     const ParameterBlock& block) {
     if (block.level == config_.levels) {
         top_->backward(context, flow, gradient);
-        if (classifier_) classifier_->backward(context, flow, gradient);
+        if (classifier_ && !gradient.from_eps) classifier_->backward(context, flow, gradient);
         return;
     }
     Level& level = levels_[block.level];

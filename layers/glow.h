@@ -153,8 +153,8 @@ class Glow {
     // images -> standard normal eps in place of the latents, and back.
     void encode(const Context& context, Flow& flow);
     void decode(const Context& context, Flow& flow);
-    // latents -> reconstructed images; gradient.dh = dL/dx (previous contents are ignored);
-    // gradient.parameters +=. `saved` comes from the matching forward.
+    // latents -> reconstructed images; gradient.dh = dL/dx (previous contents are ignored, unless
+    // gradient.from_eps); gradient.parameters +=. `saved` comes from the matching forward.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved);
     // The same, with each block's gradient accumulated where hook.begin() returns.
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedActivations& saved,

@@ -37,6 +37,9 @@ struct Gradient {
     double dbits_y = 0;                  // dL/dbits_y, equal for every image
     ParameterGradients parameters = {};  // += dL/dparameters
     real* dcondition = nullptr;  // += dL/dcondition, in the layout of Flow's; conditional couplings only
+    // Of another loss, a function of the latents as standard normal eps: dh is dL/deps before backward, and
+    // dlogp and dbits_y are 0. The gradients of the top prior's parameters are not computed.
+    bool from_eps = false;
 };
 
 // Gradient dh of the training loss, the mean over N images of bits/dim + weight_y * bits_y.

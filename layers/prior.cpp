@@ -72,6 +72,9 @@ void TopPrior::backward(const Context& context, const Flow& flow, Gradient& grad
     const index_t C = shape_.C, J = 2 * C;
     const Arena::Scope scope(context.workspace);
     const Map at = map(context, flow);
+    if (gradient.from_eps)
+        return gaussian_encode_backward(context.exec, latents(flow), {at.layout, at.mean, at.logs}, flow.h,
+                                        gradient.dh, nullptr, nullptr);
     real* const dmap = context.workspace.take<real>(2 * shape_.size());
     real* const dmaps =
         classes_ > 0 ? context.workspace.take<real>(flow.N * 2 * shape_.size()) : dmap;  // one per image

@@ -22,7 +22,8 @@ class TopPrior {
     void forward(const Context& context, Flow& flow);
     // The same by pixel: log_density [N, H, W] += (nats).
     void forward_by_pixel(const Context& context, const Flow& flow, double* log_density) const;
-    // dh = dL/dz (overwrites), parameter gradients +=.
+    // dh = dL/dz (overwrites), parameter gradients +=. With gradient.from_eps, dh is dL/deps before, and the
+    // parameters get no gradients.
     void backward(const Context& context, const Flow& flow, Gradient& gradient);
     // h: z -> eps, and eps -> z.
     void encode(const Context& context, Flow& flow);

@@ -113,23 +113,27 @@ void Split::backward(const Context& context, Flow& flow, Gradient& gradient) {
     const Arena::Scope scope(arena);
     const Columns& columns = conv_.columns;
     real* const dfolded = arena.take<real>(C * columns.stride);
-    with_prediction(context, flow.N, flow.h, C,
-                    [&](index_t n, index_t images, const real* out, const real* folded) {
-                        const LatentShape b{images, shape_.pixels(), C / 2, C};
-                        const state_t* const h = flow.h + n * shape_.size();
-                        real* const dh = gradient.dh + n * shape_.size();
-                        real* const dout = arena.take<real>(images * shape_.size());
-                        gaussian_backward(context.exec, b, {interleaved_gaussian(C / 2), out, out + 1},
-                                          h + C / 2, gradient.dlogp, dh + C / 2, dout, dout + 1);
-                        for_each_block(context, shape_.H, shape_.W, images, [&](const ImageRows& block) {
-                            conv_.backward<real>(context, block,
-                                                 {.x = {h, C},
-                                                  .weight = folded,
-                                                  .dy = dout + block.begin * shape_.W * C,
-                                                  .dweight = {dfolded, n > 0 || block.begin > 0},
-                                                  .dx = dh});
-                        });
-                    });
+    with_prediction(
+        context, flow.N, flow.h, C, [&](index_t n, index_t images, const real* out, const real* folded) {
+            const LatentShape b{images, shape_.pixels(), C / 2, C};
+            const state_t* const h = flow.h + n * shape_.size();
+            real* const dh = gradient.dh + n * shape_.size();
+            real* const dout = arena.take<real>(images * shape_.size());
+            const Gaussian prior{interleaved_gaussian(C / 2), out, out + 1};
+            if (gradient.from_eps)
+                gaussian_encode_backward(context.exec, b, prior, h + C / 2, dh + C / 2, dout, dout + 1);
+            else
+                gaussian_backward(context.exec, b, prior, h + C / 2, gradient.dlogp, dh + C / 2, dout,
+                                  dout + 1);
+            for_each_block(context, shape_.H, shape_.W, images, [&](const ImageRows& block) {
+                conv_.backward<real>(context, block,
+                                     {.x = {h, C},
+                                      .weight = folded,
+                                      .dy = dout + block.begin * shape_.W * C,
+                                      .dweight = {dfolded, n > 0 || block.begin > 0},
+                                      .dx = dh});
+            });
+        });
     unfold_actnorm(context.exec, {.out = C,
                                   .K = 9 * columns.per_tap(),
                                   .stride = columns.stride,

@@ -18,7 +18,7 @@ class Split : public Layer {
     // flow.prior += log-density of b. logdet is unchanged: the split is a permutation.
     void forward(const Context& context, Flow& flow) override;
     void inverse(const Context& context, Flow& flow) override;
-    // Reads dh of a and sets dh of b.
+    // Reads dh of a and sets dh of b, which with gradient.from_eps is dL/deps before.
     void backward(const Context& context, Flow& flow, Gradient& gradient) override;
     // As forward(), but adds the log-densities by pixel, log_density [N, H, W] += (nats), instead of to prior.
     void forward_by_pixel(const Context& context, Flow& flow, double* log_density) const;

@@ -121,6 +121,35 @@ struct TrainedModel::State {
         return result;
     }
 
+    std::vector<float> encode_gradient(const PixelArray& images, ArrayView<double> latent_gradient) {
+        const index_t D = config().dimensions();
+        if (static_cast<index_t>(latent_gradient.size()) != images.N * D)
+            throw InputError(fmt::format("encode_gradient: got {} values for the latents, expected {}",
+                                         latent_gradient.size(), images.N * D));
+        const std::vector<LevelLatents> places = levels();
+        std::vector<float> result(static_cast<std::size_t>(images.N * D));
+        for_each_pass(images.N, [&](index_t first, index_t count, auto& arrays) {
+            session.encode_gradient(images.slice(first, count, D),
+                                    levels_of(latent_gradient.data() + first * D, count, places, arrays),
+                                    &result[first * D]);
+        });
+        return result;
+    }
+
+    // Sets `arrays` to the levels of latents [count, D], and returns their addresses.
+    std::vector<const double*> levels_of(const double* latents, index_t count,
+                                         const std::vector<LevelLatents>& places,
+                                         std::vector<std::vector<double>>& arrays) {
+        const index_t D = config().dimensions();
+        std::vector<const double*> values;
+        for (std::size_t l = 0; l < places.size(); ++l) {
+            for (index_t n = 0, size = size_of(places[l]); n < count; ++n)
+                std::copy_n(latents + n * D + places[l].offset, size, &arrays[l][n * size]);
+            values.push_back(arrays[l].data());
+        }
+        return values;
+    }
+
     std::vector<std::uint8_t> decode(ArrayView<double> latents, ArrayView<std::int32_t> labels,
                                      ImageProblems* problems) {
         const index_t D = config().dimensions(), N = static_cast<index_t>(latents.size()) / D;
@@ -133,15 +162,9 @@ struct TrainedModel::State {
         std::vector<std::uint8_t> pixels(static_cast<std::size_t>(N * D));
         std::vector<double> largest(static_cast<std::size_t>(N));
         for_each_pass(N, [&](index_t first, index_t count, auto& arrays) {
-            std::vector<const double*> values;
-            for (std::size_t l = 0; l < places.size(); ++l) {
-                for (index_t n = 0, size = size_of(places[l]); n < count; ++n)
-                    std::copy_n(latents.data() + (first + n) * D + places[l].offset, size,
-                                &arrays[l][n * size]);
-                values.push_back(arrays[l].data());
-            }
-            session.decode(count, values, labels.empty() ? nullptr : labels.data() + first,
-                           pixels.data() + first * D, largest.data() + first);
+            session.decode(count, levels_of(latents.data() + first * D, count, places, arrays),
+                           labels.empty() ? nullptr : labels.data() + first, pixels.data() + first * D,
+                           largest.data() + first);
         });
         if (problems != nullptr) *problems = problems_of(largest);
         return pixels;
@@ -220,6 +243,18 @@ std::vector<LevelLatents> TrainedModel::latent_levels() const {
 std::vector<double> TrainedModel::encode(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels) {
     return run_on(state_->session,
                   [&] { return state_->encode(checked_array(state_->config(), images, labels)); });
+}
+
+std::vector<double> TrainedModel::encode(ArrayView<double> images, ArrayView<std::int32_t> labels) {
+    return run_on(state_->session,
+                  [&] { return state_->encode(checked_array(state_->config(), images, labels)); });
+}
+
+std::vector<float> TrainedModel::encode_gradient(ArrayView<double> images, ArrayView<double> latent_gradient,
+                                                 ArrayView<std::int32_t> labels) {
+    return run_on(state_->session, [&] {
+        return state_->encode_gradient(checked_array(state_->config(), images, labels), latent_gradient);
+    });
 }
 
 std::vector<std::uint8_t> TrainedModel::decode(ArrayView<double> latents, ArrayView<std::int32_t> labels,

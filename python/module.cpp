@@ -31,6 +31,9 @@
 namespace glow {
 namespace {
 
+// Latents, one array for each level.
+using Levels = std::vector<py::array_t<double, py::array::c_style>>;
+
 // A model and the device that it runs on. One call at a time; others wait.
 class Model {
   public:
@@ -98,23 +101,12 @@ class Model {
         const PixelArray& images = found.array;
         py::array_t<double> log_prob(images.N);
         double* const values = log_prob.mutable_data();
-        py::object gradient;
-        float* slopes = nullptr;
-        const std::vector<py::ssize_t> shape = {images.N, model.image_height, model.image_width,
-                                                model.channels};
-        if (images.on_device) {
-            const cuda::DeviceScope gpu(0);  // the model's, whatever the caller selected
-            gradient = py::cast(DeviceArray(shape));
-            slopes = static_cast<float*>(gradient.cast<const DeviceArray&>().data());
-        } else {
-            py::array_t<float> array(shape);
-            slopes = array.mutable_data();
-            gradient = array;
-        }
+        const auto [gradient, slopes] = new_gradient(found);
+        float* const to = slopes;
         for_each_pass(model, images.N, [&](index_t first, index_t count) {
             const index_t D = model.dimensions();
             session_->log_prob_and_gradient(images.slice(first, count, D), seed, values + first,
-                                            slopes + first * D);
+                                            to + first * D);
         });
         return py::make_tuple(log_prob, gradient);
     }
@@ -153,28 +145,31 @@ class Model {
         return levels;
     }
 
+    // levels: the gradient of a function of the latents that encode() returns. Returns that of the images.
+    py::object encode_gradient(const py::object& x, const py::object& labels, const Levels& levels) {
+        const GivenImages found = given(x, labels);
+        const ModelConfig& model = found.model;
+        const PixelArray& images = found.array;
+        const std::vector<const double*> upstream = values_of(model, images.N, levels);
+        const auto [gradient, slopes] = new_gradient(found);
+        float* const to = slopes;
+        for_each_pass(model, images.N, [&](index_t first, index_t count) {
+            const index_t D = model.dimensions();
+            session_->encode_gradient(images.slice(first, count, D), from_image(model, upstream, first),
+                                      to + first * D);
+        });
+        return gradient;
+    }
+
     // (images, what is wrong with some of them: SampleHealth::text())
-    py::tuple decode(const std::vector<py::array_t<double, py::array::c_style>>& levels,
-                     const py::object& labels) {
-        if (std::ssize(levels) != config_.levels)
-            throw InputError(fmt::format("{} arrays of latents, expected one for each of {} levels",
-                                         levels.size(), config_.levels));
+    py::tuple decode(const Levels& levels, const py::object& labels) {
+        require_all_levels(levels);
         const auto& finest = levels[0];
         const index_t N = finest.ndim() > 0 ? finest.shape(0) : 0;
         const ModelConfig model = finest.ndim() == 4
                                       ? with_image_size(config_, {2 * finest.shape(1), 2 * finest.shape(2)})
                                       : config_;
-        std::vector<const double*> values;
-        for (index_t l = 0; l < model.levels; ++l) {
-            const Shape shape = latent_shape(model, l);
-            const auto& level = levels[static_cast<std::size_t>(l)];
-            if (level.ndim() != 4 || level.shape(0) != N || level.shape(1) != shape.H ||
-                level.shape(2) != shape.W || level.shape(3) != shape.C)
-                throw InputError(
-                    fmt::format("latents of level {} must be [N, {}, {}, {}], with one N for all", l, shape.H,
-                                shape.W, shape.C));
-            values.push_back(level.data());
-        }
+        const std::vector<const double*> values = values_of(model, N, levels);
         const std::vector<std::int32_t> classes = labels_of(model, N, labels);
         py::array_t<std::uint8_t> images = new_images(model, N);
         std::uint8_t* const pixels = images.mutable_data();
@@ -271,6 +266,40 @@ class Model {
                 f(first, count);
             released.handle_signals();
         }
+    }
+    void require_all_levels(const Levels& levels) const {
+        if (std::ssize(levels) != config_.levels)
+            throw InputError(fmt::format("{} arrays of latents, expected one for each of {} levels",
+                                         levels.size(), config_.levels));
+    }
+    // The latents of N images, by level. Throws InputError for other shapes.
+    std::vector<const double*> values_of(const ModelConfig& model, index_t N, const Levels& levels) const {
+        require_all_levels(levels);
+        std::vector<const double*> values;
+        for (index_t l = 0; l < model.levels; ++l) {
+            const Shape shape = latent_shape(model, l);
+            const auto& level = levels[static_cast<std::size_t>(l)];
+            if (level.ndim() != 4 || level.shape(0) != N || level.shape(1) != shape.H ||
+                level.shape(2) != shape.W || level.shape(3) != shape.C)
+                throw InputError(
+                    fmt::format("latents of level {} must be [N, {}, {}, {}], with one N for all", l, shape.H,
+                                shape.W, shape.C));
+            values.push_back(level.data());
+        }
+        return values;
+    }
+    // A float32 array for the gradient of images, in their memory, and its values.
+    static std::pair<py::object, float*> new_gradient(const GivenImages& images) {
+        const ModelConfig& model = images.model;
+        const std::vector<py::ssize_t> shape = {images.array.N, model.image_height, model.image_width,
+                                                model.channels};
+        if (images.array.on_device) {
+            const cuda::DeviceScope gpu(0);  // the model's, whatever the caller selected
+            const py::object gradient = py::cast(DeviceArray(shape));
+            return {gradient, static_cast<float*>(gradient.cast<const DeviceArray&>().data())};
+        }
+        py::array_t<float> array(shape);
+        return {array, array.mutable_data()};
     }
     // The latents of all levels from image `first` on.
     template <class T>
@@ -389,6 +418,7 @@ PYBIND11_MODULE(_glow, module) {
         .def("log_prob_and_gradient", &Model::log_prob_and_gradient)
         .def("log_density_map", &Model::log_density_map)
         .def("encode", &Model::encode)
+        .def("encode_gradient", &Model::encode_gradient)
         .def("decode", &Model::decode)
         .def("sample", &Model::sample);
 

@@ -206,6 +206,18 @@ class TrainedModel {
     /// @param labels as in log_prob()
     /// @return `[N, dimensions]`, by level as latent_levels() says
     std::vector<double> encode(ArrayView<std::uint8_t> images, ArrayView<std::int32_t> labels = {});
+    /// The same for real numbers, at points between gray levels.
+    /// @param images `[N, H, W, C]`, as in input_gradient()
+    /// @param labels as in log_prob()
+    std::vector<double> encode(ArrayView<double> images, ArrayView<std::int32_t> labels = {});
+    /// Gradient, with respect to the images, of a function of their latents (a vector-Jacobian product). Runs a
+    /// forward and a backward pass; memory does not grow with depth.
+    /// @param images `[N, H, W, C]`, as in input_gradient()
+    /// @param latent_gradient `[N, dimensions]`: the function's gradient with respect to encode(images)
+    /// @param labels as in log_prob()
+    /// @return `[N, H, W, C]`, per gray level
+    std::vector<float> encode_gradient(ArrayView<double> images, ArrayView<double> latent_gradient,
+                                       ArrayView<std::int32_t> labels = {});
     /// Latents to images. `decode(encode(images))` equals `images` if `n_bits` is 8; with fewer bits, pixels
     /// are rounded to the model's gray levels.
     /// @param latents `[N, dimensions]`, as encode() returns them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -112,6 +112,34 @@ def _torch_function() -> Any:
             return (upstream.view(-1, 1, 1, 1) * gradient).to(ctx.dtype), None
 
     return ValuesWithGradient
+
+
+def differentiable_parts(
+    x: Any, values: Callable[[], tuple[Any, ...]], gradient: Callable[[Any, Sequence[Any]], Any]
+) -> tuple[Any, ...]:
+    """Calls values() and returns its tensors. gradient(x, upstream) gives the derivative of their product with upstream."""
+    return _torch_function_of_parts().apply(x, values, gradient)
+
+
+@functools.lru_cache(maxsize=None)
+def _torch_function_of_parts() -> Any:
+    import torch
+    from torch.autograd.function import once_differentiable
+
+    class PartsWithGradient(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, values: Callable[[], tuple[Any, ...]], gradient: Callable[..., Any]) -> Any:
+            ctx.save_for_backward(x)  # refuses an x that was changed meanwhile
+            ctx.gradient = gradient
+            return values()
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx: Any, *upstream: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return ctx.gradient(x, upstream).to(x.dtype), None, None
+
+    return PartsWithGradient
 
 
 def _on_gpu(x: Any) -> DeviceArray:

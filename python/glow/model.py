@@ -11,7 +11,18 @@ from typing import Any, Sequence
 import numpy as np
 
 from . import _extension
-from .arrays import Caller, device_name, differentiable, images, labels as checked_labels, to_host, utf8, wants_gradient, whole
+from .arrays import (
+    Caller,
+    device_name,
+    differentiable,
+    differentiable_parts,
+    images,
+    labels as checked_labels,
+    to_host,
+    utf8,
+    wants_gradient,
+    whole,
+)
 
 _SEEDS = 2**64 - 1
 _NUMBERS = 2**39  # of images
@@ -177,6 +188,19 @@ class Model:
 
         return differentiable(x, values_and_gradient)
 
+    def _differentiable_latents(self, x: Any, array: Any, classes: np.ndarray | None) -> list[Any]:
+        """encode() as a function that PyTorch differentiates."""
+        caller = Caller(x)
+
+        def values() -> tuple[Any, ...]:
+            return tuple(caller.result(level) for level in self._model.encode(array, classes))
+
+        def gradient(saved: Any, upstream: Sequence[Any]) -> Any:
+            levels = [np.require(to_host(level, "gradient"), np.float64, "CA") for level in upstream]
+            return caller.result(self._model.encode_gradient(images(saved, self.device == "cuda"), classes, levels))
+
+        return list(differentiable_parts(x, values, gradient))
+
     def log_prob_and_gradient(self, x: Any, labels: Any = None, *, seed: int = 0, first: int = 0) -> tuple[Any, Any]:
         """(log_prob, gradient): log_prob() [N], and its gradient to x, float32 [N, H, W, C] in nats per gray level.
 
@@ -202,10 +226,13 @@ class Model:
     def encode(self, x: Any, labels: Any = None) -> list[Any]:
         """Latents of images, standard normal under the model: float64 [N, H_l, W_l, C_l] for each level l, 0 first.
 
-        Level 0 holds the finest detail. Pixels stand for the centers of their bins, without noise.
+        Level 0 holds the finest detail. Pixels stand for the centers of their bins, without noise. PyTorch differentiates
+        the latents, once, if x requires a gradient.
         """
         caller = Caller(x)
         array, classes = self._inputs(x, labels)
+        if wants_gradient(x):
+            return self._differentiable_latents(x, array, classes)
         return [caller.result(level) for level in self._model.encode(array, classes)]
 
     def decode(self, latents: Sequence[Any], labels: Any = None) -> Any:

@@ -2,7 +2,9 @@
 
 import json
 import pickle
+import sys
 import unittest
+import warnings
 
 import numpy as np
 
@@ -208,6 +210,76 @@ class Gradient(unittest.TestCase):
             log_prob, gradient = owner.log_prob_and_gradient(x, labels)
             np.testing.assert_allclose(owner.bits_per_dim(x, labels), bpd, atol=1e-6)
             self.assertLess(np.linalg.norm(gradient - expected), 1e-5 * np.linalg.norm(expected), name)
+
+    @needs("torch")
+    def test_latents_in_pytorch(self):
+        """The slope of a function of the latents, of pixels and numbers, in passes and at another size."""
+        import torch
+
+        for owner, labels, size in (
+            (model(batch=2), None, (8, 8)),
+            (glow.load(make_conditional_run(), device="cpu", threads=1), [2, 0, 1], (8, 12)),
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the size
+                x = torch.from_numpy(make_images(3, 4, *size) + 0.5).requires_grad_(True)
+                latents = owner.encode(x, labels)
+            for level, expected in zip(latents, owner.encode(x.detach().numpy(), labels)):
+                np.testing.assert_array_equal(level.detach().numpy(), expected)
+            torch.manual_seed(0)
+            weights = [torch.randn_like(level) for level in latents]
+            sum((w * torch.tanh(level)).sum() for w, level in zip(weights, latents)).backward()
+            self.assertEqual((x.grad.dtype, x.grad.shape), (torch.float64, x.shape))
+
+            def value(x):
+                return sum((w * torch.tanh(level)).sum() for w, level in zip(weights, owner.encode(x.detach(), labels)))
+
+            for _ in range(3):
+                direction, step = torch.randn_like(x), 0.01
+                slope = (value(x + step * direction) - value(x - step * direction)) / (2 * step)
+                claimed = (x.grad * direction).sum()
+                scale = x.grad.norm()
+                self.assertLess(abs(slope - claimed), 0.02 * scale)  # float networks
+
+    @needs("torch")
+    def test_latents_in_pytorch_refuse_what_they_cannot_differentiate(self):
+        import torch
+
+        x = torch.from_numpy(make_images(2) + 0.5).requires_grad_(True)
+        (slope,) = torch.autograd.grad(model().encode(x)[1].sum(), x, create_graph=True)  # one level of two
+        with self.assertRaisesRegex(RuntimeError, "once_differentiable|does not require grad|differentiat"):
+            torch.autograd.grad(slope.sum(), x)
+        y = x * 1
+        loss = model().encode(y)[0].sum()
+        y += 1
+        with self.assertRaisesRegex(RuntimeError, "inplace"):
+            loss.backward()
+
+    @needs("h5py")
+    @needs("torch")
+    def test_latents_match_pytorch_reference(self):
+        """Autograd of an independent model in double."""
+        import h5py
+        import torch
+
+        sys.path.insert(0, str(SOURCE / "tests/reference"))
+        try:
+            from glow_files import read_config, read_tree
+            from glow_reference import Glow
+        finally:
+            sys.path.pop(0)
+        for name in ("affine", "additive", "conditional"):
+            path = SOURCE / f"tests/reference/golden/{name}.h5"
+            owner = glow.load(path, device="cpu", averaged=False, threads=1)
+            with h5py.File(path) as file:
+                images = file["golden/images"][()]
+                labels = file["golden/labels"][()] if "labels" in file["golden"] else None
+            x, y = (torch.from_numpy(images + 0.5).requires_grad_(True) for _ in range(2))
+            sum((level**3).sum() for level in owner.encode(x, labels)).backward()
+            reference = Glow(read_config(path), read_tree(path, "params"))
+            expected, *_ = reference.encode(y / 256 - 0.5, None if labels is None else torch.from_numpy(labels))
+            sum((level**3).sum() for level in expected).backward()
+            self.assertLess((x.grad - y.grad).norm(), 1e-5 * y.grad.norm(), name)
 
     def test_score_is_another_name(self):
         x = make_images(2)

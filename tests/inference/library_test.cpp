@@ -433,6 +433,27 @@ TEST_F(Library, InputGradientIsSlopeOfLogProb) {
     EXPECT_NEAR((along(0.05) - along(-0.05)) / 0.1 / std::sqrt(square), 1, 5e-3);
 }
 
+TEST_F(Library, EncodeGradientIsSlopeOfLatents) {
+    TrainedModel trained = model(2);
+    std::vector<double> x(images.begin(), images.end());
+    for (double& value : x) value += 0.5;
+    EXPECT_EQ(trained.encode(x), trained.encode(images));  // centers of the bins
+    std::vector<double> upstream(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) upstream[i] = std::sin(static_cast<double>(i));
+    const std::vector<float> gradient = trained.encode_gradient(x, upstream);
+    double square = 0;
+    for (const float g : gradient) square += static_cast<double>(g) * g;
+    ASSERT_GT(square, 0);
+    const auto along = [&](double step) {  // the product of upstream and the latents, as above
+        std::vector<double> moved = x;
+        for (std::size_t i = 0; i < x.size(); ++i) moved[i] += step * gradient[i] / std::sqrt(square);
+        const std::vector<double> latents = trained.encode(moved);
+        return std::inner_product(latents.begin(), latents.end(), upstream.begin(), 0.0);
+    };
+    EXPECT_NEAR((along(0.05) - along(-0.05)) / 0.1 / std::sqrt(square), 1, 5e-3);
+    EXPECT_THROW(trained.encode_gradient(x, {1.0, 2.0}), InvalidArgument);
+}
+
 TEST_F(Library, TakesOtherImageSizes) {
     TrainedModel trained = model(2);
     trained.set_image_size(8, 24);

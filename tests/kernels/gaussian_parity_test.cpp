@@ -54,6 +54,14 @@ TEST_P(KernelParity, Gaussians) {
             gaussian_backward(device.exec, latents, {layout, p, p + second}, device.in(z), -0.3,
                               device.out(nans<real>(static_cast<index_t>(z.size()))), dp, dp + second);
         });
+        const auto deps = random.normals<real>(static_cast<index_t>(z.size()));
+        expect_parity(kFloat, [&](DeviceUnderTest& device) {
+            const real* const p = device.in(parameters);
+            real* const dp =
+                shared ? nullptr : device.out(nans<real>(static_cast<index_t>(parameters.size())));
+            gaussian_encode_backward(device.exec, latents, {layout, p, p + second}, device.in(z),
+                                     device.out(deps), dp, shared ? nullptr : dp + second);
+        });
     }
     for (const index_t size : {1, 2, 3, 4, 50})
         expect_parity(kDouble, [&](DeviceUnderTest& device) {

@@ -93,6 +93,25 @@ TEST_P(Gaussian, BackwardMatchesDerivative) {
     for (std::size_t i = 0; i < dz.size(); ++i) ASSERT_TRUE(i % 7 < 4 || dz[i] == 9);
 }
 
+TEST_P(Gaussian, EncodeBackwardMatchesDerivative) {
+    Problem p(GetParam(), 7);
+    const std::vector<real> deps = p.random.normals<real>(static_cast<index_t>(p.z.size()));
+    std::vector<real> dz = deps, d(p.parameters.size(), real{9});
+    real* const dmean = GetParam() ? nullptr : d.data();  // shared parameters get no gradients
+    gaussian_encode_backward(test::cpu(), p.latents, {p.layout, p.mean(), p.logs()}, p.z.data(), dz.data(),
+                             dmean, GetParam() ? nullptr : d.data() + p.logs_offset());
+    for_each_latent(p, [&](index_t n, index_t row, index_t c) {
+        const index_t i = p.parameter(n, row, c), at = p.at(n, row, c);
+        const double inverse_sigma = std::exp(-double{p.logs()[i]});
+        const double eps = (p.z[at] - p.mean()[i]) * inverse_sigma;
+        ASSERT_NEAR(dz[at], deps[at] * inverse_sigma, 1e-6 * (1 + std::abs(deps[at])));  // rounded to float
+        if (dmean == nullptr) return;
+        ASSERT_NEAR(d[i], -deps[at] * inverse_sigma, 1e-6 * (1 + std::abs(deps[at])));
+        ASSERT_NEAR(d[i + p.logs_offset()], -deps[at] * eps, 1e-6 * (1 + std::abs(deps[at] * eps)));
+    });
+    for (std::size_t i = 0; i < dz.size(); ++i) ASSERT_TRUE(i % 7 < 4 || dz[i] == deps[i]);
+}
+
 TEST(GaussianNoise, DependsOnSeedImageAndPosition) {
     const LatentShape latents{3, 5, 3, 3};  // 15 numbers per image: the last block is cut
     std::vector<double> z(45, 100.0), later(45, 100.0), cold(45, 100.0);

@@ -71,6 +71,24 @@ TEST_P(GlowVariant, GradientsMatchDifferencesOnNarrowImages) {
     expect_correct_gradients(config(8, 4, 1), 3, 2);
 }
 
+TEST_P(GlowVariant, GradientsOfLatentsMatchDifferences) {
+    Model model(config(8, 4, 1), 3, {Precision::fp32, 2});
+    const std::vector<double> weights = Random(5).normals(static_cast<index_t>(model.x.size()));
+    SavedActivations saved(model.machine.stored, {});
+    model.forward(&saved);
+    model.dh = weights;
+    Gradient gradient{.dh = model.dh.data(), .parameters = {model.values.gradient.data()}, .from_eps = true};
+    model.glow.backward(model.machine.context, model.flow, gradient, saved);
+    EXPECT_LE(largest_difference(model.h, model.x), 1e-12);
+    check_gradients({{"x", model.x.data(), model.dh.data(), static_cast<index_t>(model.x.size())}}, [&] {
+        model.h = model.x;
+        model.glow.encode(model.machine.context, model.flow);
+        double product = 0;
+        for (std::size_t i = 0; i < weights.size(); ++i) product += weights[i] * model.h[i];
+        return product;
+    });
+}
+
 TEST_P(GlowVariant, GradientsAccumulate) {
     Model model(config(8, 8, 3), 2);
     model.run({});
