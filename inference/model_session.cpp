@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "inference/evaluate.h"
+#include "inference/host_weights.h"
 #include "inference/model_file.h"
 #include "kernels/error.h"
 #include "runtime/device.h"
@@ -85,6 +86,15 @@ SampleHealth ModelSession::sample(const SampleRequest& request, std::uint8_t* pi
     glow::sample(model_.runnable(), request, pixels, largest, log_prob);
     if (log_prob != nullptr) per_bin(request.count, log_prob);
     return cross_out_not_finite(config(), request.count, largest, pixels);
+}
+
+void ModelSession::for_each_weight(const std::function<void(const Tensor&, const float*)>& f) {
+    Parameters& parameters = model_.glow().parameters();
+    HostWeights weights(backend_.exec(), parameters,
+                        {.params = parameters.values(), .fixed = parameters.fixed()});
+    weights.fetch();
+    for (const Tensor& tensor : parameters.tensors()) f(tensor, weights.get().params + tensor.offset);
+    for (const Tensor& tensor : parameters.fixed_tensors()) f(tensor, weights.get().fixed + tensor.offset);
 }
 
 void ModelSession::save_weights(const std::filesystem::path& file) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -72,6 +73,8 @@ class ModelSession {
     SampleHealth sample(const SampleRequest& request, std::uint8_t* pixels, double* largest = nullptr,
                         double* log_prob = nullptr);
 
+    // Calls f for every tensor of the weights in use, with its values [tensor.count] in host memory.
+    void for_each_weight(const std::function<void(const Tensor& tensor, const float* values)>& f);
     // Writes the weights in use as a checkpoint, atomically.
     void save_weights(const std::filesystem::path& file);
 

@@ -71,6 +71,37 @@ class Model {
         session_->save_weights(file);
     }
 
+    // {name: float32 or int32 array}, as in files in safetensors format.
+    py::dict weights() {
+        struct Values {
+            std::string name;
+            std::vector<py::ssize_t> shape;
+            bool integer;
+            std::vector<float> values;
+        };
+        std::vector<Values> all;
+        {
+            GilReleased released;
+            const Use use(*this, released);
+            session_->for_each_weight([&all](const Tensor& tensor, const float* values) {
+                all.push_back({tensor.name,
+                               {tensor.shape.begin(), tensor.shape.end()},
+                               tensor.integer,
+                               {values, values + tensor.count}});
+            });
+        }
+        py::dict result;
+        for (const Values& one : all) {
+            const auto copy = [&one](auto array) {
+                std::copy(one.values.begin(), one.values.end(), array.mutable_data());
+                return py::array(array);
+            };
+            result[py::str(one.name)] = one.integer ? copy(py::array_t<std::int32_t>(one.shape))
+                                                    : copy(py::array_t<float>(one.shape));
+        }
+        return result;
+    }
+
     py::array_t<double> bits_per_dim(const py::object& x, const py::object& labels, std::uint64_t seed,
                                      index_t number, index_t dequant_samples, index_t iw_samples) {
         LikelihoodRequest request;
@@ -414,6 +445,7 @@ PYBIND11_MODULE(_glow, module) {
         .def_property_readonly("averaged", &Model::averaged)
         .def("move", &Model::move)
         .def("save", &Model::save)
+        .def("weights", &Model::weights)
         .def("bits_per_dim", &Model::bits_per_dim)
         .def("log_prob_and_gradient", &Model::log_prob_and_gradient)
         .def("log_density_map", &Model::log_density_map)

@@ -11,8 +11,8 @@ Functions accept arrays of NumPy, PyTorch, JAX and CuPy, and return results of t
 
 from ._extension import version as __version__
 from .data import save_dataset
-from .model import Model, load
+from .model import Model, from_weights, load
 from .options import TrainingOptions
 from .training import Run, Table, Training, train
 
-__all__ = ["Model", "Run", "Table", "Training", "TrainingOptions", "load", "save_dataset", "train", "__version__"]
+__all__ = ["Model", "Run", "Table", "Training", "TrainingOptions", "from_weights", "load", "save_dataset", "train", "__version__"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 import warnings
+from collections.abc import Mapping
 from typing import Any, Sequence
 
 import numpy as np
@@ -47,6 +49,64 @@ def load(
     threads: CPU threads; 0: all usable processors.
     """
     return Model(path, device=device, precision=precision, averaged=averaged, batch=batch, threads=threads)
+
+
+def from_weights(
+    weights: Mapping[str, Any],
+    config: Mapping[str, Any],
+    *,
+    device: Any = "auto",
+    precision: str = "fp32",
+    batch: int = 64,
+    threads: int = 0,
+) -> Model:
+    """A model with weights from arrays.
+
+    weights: all tensors of Model.weights(), with the same names and shapes; numbers of any precision are rounded to float32.
+    config: the hyperparameters, as Model.config.
+    device, precision, batch, threads: as for load().
+    """
+    if not isinstance(weights, Mapping) or not isinstance(config, Mapping):
+        raise ValueError("weights and config must be dicts: those of Model.weights() and Model.config")
+    try:
+        with tempfile.TemporaryDirectory(prefix="glow-") as folder:
+            path = os.path.join(folder, "weights.safetensors")
+            _write_safetensors(path, weights, config)
+            return Model(path, device=device, precision=precision, batch=batch, threads=threads)
+    except OSError as error:
+        raise RuntimeError(f"temporary file of the weights: {error}") from None
+    except ValueError as error:
+        raise ValueError(str(error).replace(path, "weights")) from None
+
+
+def _write_safetensors(path: str, weights: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """8 bytes of length, a JSON header, the tensors (docs/formats.md)."""
+    try:
+        header: dict[str, Any] = {"__metadata__": {"format": "glow", "config": json.dumps(dict(config))}}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"config: {error}") from None
+    arrays, begin = [], 0
+    for name, value in weights.items():
+        array = to_host(value, str(name))
+        if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
+            raise ValueError(f"{name} must be an array of numbers, got {array.dtype}")
+        integer = array.dtype.kind in "iu"
+        if integer and array.size and not -(2**31) <= int(array.min()) <= int(array.max()) < 2**31:
+            raise ValueError(f"{name} must be whole numbers of 32 bits")
+        with np.errstate(over="ignore"):  # infinities are refused later
+            array = np.require(array, "<i4" if integer else "<f4", "C")
+        header[str(name)] = {
+            "dtype": "I32" if integer else "F32",
+            "shape": list(array.shape),
+            "data_offsets": [begin, begin + array.nbytes],
+        }
+        begin += array.nbytes
+        arrays.append(array)
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays:
+            file.write(array.tobytes())
 
 
 class Model:
@@ -136,6 +196,11 @@ class Model:
     def save(self, path: str | bytes | os.PathLike[str]) -> None:
         """Writes the weights as a checkpoint (HDF5) without training state, which all commands read."""
         self._model.save(_name(path))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Copies of the weights in use by name, such as "level0/step1/actnorm/bias" (docs/formats.md#checkpoint): the tensors
+        of `glow_convert --to safetensors`, float32, and int32 for permutations. from_weights() makes a model of them."""
+        return self._model.weights()
 
     def log_prob(self, x: Any, labels: Any = None, *, seed: int = 0, first: int = 0) -> Any:
         """Log-likelihood of each image in nats, float64 [N].
