@@ -388,6 +388,8 @@ void run_on_all(const CommandLine& command, Communicator& processes, const std::
         action();
     } catch (const std::exception& error) {
         if (processes.size() == 1) throw;
+        // If the root fails too, mpirun's SIGTERM ends the other ranks before they print the same error.
+        std::signal(SIGTERM, SIG_DFL);
         if (!processes.is_root()) std::this_thread::sleep_for(std::chrono::seconds(1));
         const ProcessGroup& group = processes.group();
         command.print_diagnostic(

@@ -124,7 +124,7 @@ TEST_F(UserData, FoldersAreClassesOfConditionalModel) {
     // Compressed with their classes, which the archive holds. Pictures with alpha are left out.
     const auto compress = [&](const std::string& input) {
         return Process(folder.path(), GLOW_COMPRESS_PROGRAM,
-                       {input, "--checkpoint", "run", "-o", "sets.glow", "--skip", "--quiet"})
+                       {input, "--checkpoint", "run", "-o", "sets.glow", "--skip", "--force", "--quiet"})
             .wait();
     };
     const Outcome compressed = compress("sets");

@@ -175,7 +175,7 @@ TEST_F(SharedFolder, DiskFullAtCloseReplacesNoResult) {
     make_run("run", 2);
     const Words from = {"--checkpoint", "run", "--data", "d.h5", "--limit", "3", "--quiet"};
     const std::vector<std::pair<std::string, Words>> commands = {
-        {GLOW_COMPRESS_PROGRAM, from + Words{"-o", "x.glow"}},
+        {GLOW_COMPRESS_PROGRAM, from + Words{"--force", "-o", "x.glow"}},
         {GLOW_EVAL_PROGRAM, from + Words{"--per-image", "bits.csv"}},
         {GLOW_EVAL_PROGRAM, from + Words{"--map", "map.npy"}}};
     for (const auto& [program, words] : commands) {
