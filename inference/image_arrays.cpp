@@ -191,14 +191,17 @@ class DensityGradient::Pass : private GradientHook {
                        const std::vector<const double*>& upstream, float* gradient) {
         const RunnableModel runnable{*context_, model_.glow(), model_.buffers()};
         std::vector<real> dh;
-        for (const LatentLevel& part : latent_levels(model_.config())) {  // in the order of the state
-            const double* const from = upstream[part.level] + first * part.shape.size();
-            std::transform(from, from + count * part.shape.size(), std::back_inserter(dh),
+        for (const LatentLevel& level : latent_levels(model_.config())) {  // in the order of the state
+            const double* const from = upstream[level.level] + first * level.shape.size();
+            std::transform(from, from + count * level.shape.size(), std::back_inserter(dh),
                            [](double value) { return static_cast<real>(kPerGrayLevel * value); });
         }
         Flow flow = load_flow(runnable, images, first, count, {.kind = Dequantization::center});
         upload(context_->exec, std::ssize(dh), dh.data(), dh_);
         differentiate(*context_, flow, (*memory_)[Category::stored], {.dh = dh_, .from_eps = true});
+        // Otherwise values that are not finite would count as drift.
+        std::vector<double> log_density(static_cast<std::size_t>(images.N));
+        store_log_densities(runnable, flow, images, first, log_density.data());
         return take_gradient(images, first, count, gradient);
     }
 

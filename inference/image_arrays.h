@@ -54,8 +54,9 @@ void encode_levels(const RunnableModel& model, const PixelArray& images, const s
 SampleHealth decode_levels(const RunnableModel& model, index_t N, const std::vector<const double*>& levels,
                            const std::int32_t* labels, std::uint8_t* pixels, double* largest = nullptr);
 
-// Gradients with respect to images, of log_densities() and of functions of the latents. It runs the backward pass of training, so its memory does not grow with
-// depth unless reconstruction drifts.
+// Gradients with respect to images, of log_densities() and of functions of the latents. It runs the backward pass of
+// training, so its memory does not grow with depth unless reconstruction drifts. run() and run_latents() throw InputError
+// if the log-density of an image is not finite.
 class DensityGradient {
   public:
     // Uses the weights and buffers of `model`. `model` and `backend` must outlive this object. other_bytes:

@@ -24,8 +24,8 @@ class ArrayDataset {
 
     // Writes the file atomically.
     void write(const std::filesystem::path& file) const;
-    // How the contents of an existing file differ: "has 8 training images, not 9" or "has other images". Empty
-    // if they do not. Throws InputError if it is not a data set.
+    // How the contents of an existing file differ: "has other images", or "has ..., not ..." with numbers and sizes.
+    // Empty if they do not. Throws InputError if it is not a data set.
     std::string difference(const std::filesystem::path& file) const;
 
   private:

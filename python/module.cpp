@@ -416,12 +416,24 @@ void set_errors() {
     });
 }
 
+// pybind11 before 2.12 knows the arrays of NumPy 1 only: with NumPy 2, new arrays would repeat one value.
+void refuse_newer_numpy() {
+#if PYBIND11_VERSION_HEX < 0x020C0000
+    const auto version = py::module_::import("numpy").attr("__version__").cast<std::string>();
+    if (!version.starts_with("1."))
+        throw py::import_error(fmt::format(
+            "this glow was built with pybind11 {}.{}, which needs NumPy 1, not {}: pip install builds it with another",
+            PYBIND11_VERSION_MAJOR, PYBIND11_VERSION_MINOR, version));
+#endif
+}
+
 }  // namespace
 }  // namespace glow
 
 PYBIND11_MODULE(_glow, module) {
     using namespace glow;
     set_errors();
+    refuse_newer_numpy();
     hdf5::require_probe();  // a damaged file must not end the interpreter
     module.attr("version") = glow_version();
     module.def("cuda_problem", &cuda_problem);

@@ -98,8 +98,8 @@ void Training::write_images(const ArrayDataset& images) {
                 "{}: it does not exist, so the run began with another data set: pass its name, or None",
                 file.string()));
         } else {
-            wrote_images_ = true;
             images.write(file);
+            wrote_images_ = true;
         }
     } catch (...) {
         remove_images();
@@ -109,7 +109,14 @@ void Training::write_images(const ArrayDataset& images) {
 
 void Training::remove_images() {
     std::error_code ignored;
-    if (wrote_images_) std::filesystem::remove(request_->options.data, ignored);
+    try {
+        const RunFolder folder(request_->options.out);
+        const FileLock lock(folder.lock(), request_->options.out, "");
+        if (folder.holds_run()) return;
+        if (wrote_images_) std::filesystem::remove(request_->options.data, ignored);
+    } catch (const Error&) {
+        return;  // another run uses them
+    }
     if (made_folder_) std::filesystem::remove(request_->options.out, ignored);  // if empty
 }
 
@@ -130,7 +137,7 @@ void Training::run() {
         result = to_json(run_training(*request_)).dump();
     } catch (...) {
         failure = std::current_exception();
-        if (!RunFolder(request_->options.out).holds_run()) remove_images();
+        remove_images();
     }
     const std::lock_guard lock(mutex_);
     failure_ = failure;

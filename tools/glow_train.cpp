@@ -120,7 +120,8 @@ void run(CommandLine& command, TrainingRequest& request) {
     }
     // Opening MPI, NCCL and the GPU may take minutes, and a run that a signal ends meanwhile is to be continued.
     std::optional<StopSignals> signals;
-    if (!request.plan) signals.emplace();
+    const bool answers = !command.quiet() && detect_launch().rank == 0;
+    if (!request.plan) signals.emplace(answers ? "stopping when the run has started" : nullptr);
     const std::unique_ptr<Communicator> processes =
         open_communicator(request.communicator, request.plan ? Device::cpu : request.device);
     request.processes = processes.get();

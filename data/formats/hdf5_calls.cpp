@@ -70,9 +70,10 @@ void require_not_shorter(hid_t file, const std::filesystem::path& shown, index_t
                          const std::string& object) {
     void* descriptor = nullptr;
     struct stat status {};
+    errno = 0;  // HDF5 may leave it as it is
     if (H5Fget_vfd_handle(file, H5P_DEFAULT, &descriptor) < 0 ||
         fstat(*static_cast<int*>(descriptor), &status) != 0)
-        read_error() = errno;
+        read_error() = errno != 0 ? errno : EIO;
     require_read(shown, object);
     if (status.st_size < bytes)
         bad_input(shown, object, "cannot be read: the file became shorter while it was open");

@@ -36,8 +36,9 @@ struct ChunkInfo {
 std::string shape_text(const std::vector<index_t>& shape);
 
 // Functions throw InputError if a file being read is wrong (the message names file, object, what was expected
-// and what was found) and Error if reading or writing fails: a disk or network may answer again later. T is std::uint8_t, std::int32_t, float or double and must
-// be the type in the file (either byte order); there is no silent conversion.
+// and what was found) and Error if reading or writing fails: a disk or network may answer again later. T is
+// std::uint8_t, std::int32_t, float or double and must be the type in the file (either byte order); there is no
+// silent conversion.
 class Hdf5File {
   public:
     // Opens for reading. Throws InputError if the file is missing, a folder, not HDF5, truncated, or damaged

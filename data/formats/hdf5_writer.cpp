@@ -161,7 +161,7 @@ const H5FD_class_t& driver_class() {
         w.name = "glow";
         w.maxaddr = (haddr_t{1} << (8 * sizeof(off_t) - 1)) - 1;
         w.fc_degree = H5F_CLOSE_WEAK;
-        w.fapl_size = sizeof(int*);  // use_writer()'s argument, which HDF5 copies
+        w.fapl_size = sizeof(int*);  // use_driver()'s argument, which HDF5 copies
         w.open = open_file;
         w.close = close_file;
         w.cmp = compare_files;

@@ -12,7 +12,7 @@
 namespace glow::hdf5 {
 
 // Makes files that are opened or created with the property list use the driver. *error: errno of the first
-// failure, also of H5Fclose; must be 0 at first and outlive the file. Later writes do nothing.
+// failure, also of H5Fclose; must be 0 at first and outlive the file. After a failure writes do nothing.
 void use_driver(hid_t access, int* error);
 
 }  // namespace glow::hdf5

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <functional>
 #include <memory>
+#include <limits>
 #include <numeric>
 #include <thread>
 
@@ -452,6 +453,10 @@ TEST_F(Library, EncodeGradientIsSlopeOfLatents) {
     };
     EXPECT_NEAR((along(0.05) - along(-0.05)) / 0.1 / std::sqrt(square), 1, 5e-3);
     EXPECT_THROW(trained.encode_gradient(x, {1.0, 2.0}), InvalidArgument);
+    std::vector<double> bad = x;
+    bad[0] = std::numeric_limits<double>::infinity();
+    EXPECT_THROW(trained.encode_gradient(bad, upstream), InvalidArgument);
+    EXPECT_EQ(trained.encode_gradient(x, upstream), gradient);
 }
 
 TEST_F(Library, TakesOtherImageSizes) {
