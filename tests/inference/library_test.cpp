@@ -8,8 +8,8 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <memory>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <thread>
 
