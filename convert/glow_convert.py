@@ -28,8 +28,6 @@ from pathlib import Path
 from python_packages import require_packages
 
 require_packages("numpy", "h5py")
-# As the other commands do, opens files without locks: many file systems of clusters have none.
-os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 import h5py
 import numpy as np
 

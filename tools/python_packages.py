@@ -43,6 +43,9 @@ def is_here(package):
 def require_packages(*packages):
     restarted = os.environ.pop("GLOW_PYTHON_RESTARTED", None)
     os.environ["MPLBACKEND"] = "Agg"  # a notebook's may not exist here
+    # As the other commands do, reads HDF5 files without locks: many file systems of clusters have none. HDF5 1.14 reads this
+    # when it is loaded.
+    os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     if sys.version_info >= (3, 9) and all(map(is_here, packages)):
         return
     script = os.path.abspath(sys.argv[0])

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -123,7 +122,6 @@ def describe_data(path):
     """Description of a data set if h5py can read it, otherwise only its file name."""
     described = {"name": Path(str(path)).stem}
     try:
-        os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # many file systems of clusters have no locks
         import h5py
 
         if not Path(path).is_file():  # HDF5 would wait for a pipe
