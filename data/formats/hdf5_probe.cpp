@@ -39,16 +39,20 @@ std::filesystem::path this_module() {
     return std::filesystem::read_symlink("/proc/self/exe", ignored);
 }
 
-// State of a file at some time. Modification times distinguish versions only after the file system's clock
-// has advanced.
+// State of a file at some time.
 using Version = std::tuple<dev_t, ino_t, off_t, time_t, long>;
-constexpr time_t kSettledSeconds = 2;
 
+// Modification times distinguish versions only after the file system's clock has advanced: by 10 ms at most, or
+// 2 s on file systems with whole seconds.
 bool settled_version(const std::filesystem::path& path, Version& version) {
     struct stat status {};
-    if (stat(path.c_str(), &status) != 0) return false;
-    version = {status.st_dev, status.st_ino, status.st_size, status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
-    return std::time(nullptr) - status.st_ctim.tv_sec > kSettledSeconds;
+    timespec now{};
+    if (stat(path.c_str(), &status) != 0 || clock_gettime(CLOCK_REALTIME, &now) != 0) return false;
+    const timespec& changed = status.st_ctim;
+    version = {status.st_dev, status.st_ino, status.st_size, changed.tv_sec, changed.tv_nsec};
+    const double age =
+        difftime(now.tv_sec, changed.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec - changed.tv_nsec);
+    return age > (changed.tv_nsec == 0 ? 3.0 : 0.03);
 }
 
 std::atomic<bool> probe_required = false;
