@@ -70,6 +70,17 @@ double watchdog_seconds() {
     return seconds;
 }
 
+// Otherwise each process would train alone, into the same folder.
+void require_launched_by_mpi(const Launch& launch, int mpi_size) {
+    if (launch.launcher.empty() || (launch.size == 0 ? mpi_size > 1 : mpi_size == launch.size)) return;
+    const std::string started = launch.size > 0 ? fmt::format("{} processes", launch.size)
+                                                : fmt::format("this process (rank {})", launch.rank);
+    throw InputError(fmt::format(
+        "{} started {}, but MPI sees {}: use the launcher of the MPI that this program was built with (its "
+        "mpirun, or srun --mpi=pmix or pmi2; srun --mpi=list shows what there is); for a single process, unset {}",
+        launch.launcher, started, mpi_size, launch.variable));
+}
+
 }  // namespace
 
 std::vector<std::string> gather_texts(Communicator& processes, const std::string& mine) {
@@ -118,17 +129,11 @@ std::unique_ptr<Communicator> open_communicator(CommunicatorKind kind, Device de
     if (kind == CommunicatorKind::nccl && device != Device::cuda)
         throw InputError("--communicator nccl: it connects CUDA devices; use --communicator mpi on the CPU");
     const Launch launch = detect_launch();
-    if (kind == CommunicatorKind::automatic && (launch.launcher.empty() || launch.size == 1))
+    if (kind == CommunicatorKind::automatic && launch.is_one_process())
         return std::make_unique<Communicator>();
 
     std::unique_ptr<Communicator> mpi = make_mpi_communicator(watchdog_seconds());
-    // Otherwise each process would train alone, into the same folder.
-    if (launch.size > 0 && mpi->size() != launch.size)
-        throw InputError(fmt::format(
-            "{} started {} processes, but MPI sees {}: start them with the launcher of the MPI that this "
-            "program was "
-            "built with (its mpirun, or srun --mpi=pmix or pmi2; srun --mpi=list shows what there is)",
-            launch.launcher, launch.size, mpi->size()));
+    require_launched_by_mpi(launch, mpi->size());
     require_equal_devices(*mpi, device, cuda_problem());
     if (device != Device::cuda || kind == CommunicatorKind::mpi) return mpi;
     return make_nccl_communicator(std::move(mpi));

@@ -334,10 +334,11 @@ void CommandLine::parse_and_run(int argc, char** argv) {
                                      help_command(app_, name_), subcommand ? "subcommands" : "options"));
     }
     require_values(app_);
-    if (const Launch launch = detect_launch(); launch.size > 1 && !allows_processes_)
+    if (const Launch launch = detect_launch(); launch.is_one_of_several() && !allows_processes_)
         throw InputError(fmt::format(
-            "{} started {} processes, each of which would do the whole work: start the command without it",
-            launch.launcher, launch.size));
+            "{} started {} processes, each of which would do the whole work: start the command without it, or "
+            "unset {} for independent processes",
+            launch.launcher, launch.size > 0 ? std::to_string(launch.size) : "several", launch.variable));
     if (run_) run_();
 }
 

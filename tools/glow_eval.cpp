@@ -214,10 +214,9 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
 void run(CommandLine& command, const Options& options) {
     check(options);
     // MPI suffices: the processes only gather results on the host.
-    const Launch launch = detect_launch();
-    const bool alone = launch.launcher.empty() || launch.size == 1;
+    const bool one = detect_launch().is_one_process();
     const std::unique_ptr<Communicator> processes =
-        open_communicator(alone ? CommunicatorKind::automatic : CommunicatorKind::mpi, Device::cpu);
+        open_communicator(one ? CommunicatorKind::automatic : CommunicatorKind::mpi, Device::cpu);
     if (!processes->is_root()) command.leave_messages_to_root();
     run_on_all(command, *processes, [&] { evaluate_data(command, options, *processes); });
 }

@@ -1,12 +1,16 @@
 // Slices, launchers and the watchdog, in a single process.
 #include "runtime/watchdog.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
 #include <future>
 #include <memory>
+#include <string>
 
 #include "kernels/error.h"
 #include "runtime/communicator.h"
@@ -41,8 +45,10 @@ struct Launcher : testing::Test {
         for (const char* name : kNames) unsetenv(name);
     }
     static constexpr const char* kNames[] = {
-        "OMPI_COMM_WORLD_SIZE", "PMI_SIZE",     "PMI_RANK",     "PMIX_RANK",
-        "SLURM_STEP_ID",        "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
+        "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMI_SIZE",       "PMI_RANK",
+        "MV2_COMM_WORLD_SIZE",  "MV2_COMM_WORLD_RANK",  "PMIX_RANK",      "PALS_RANKID",
+        "MVP_COMM_WORLD_SIZE",  "MVP_COMM_WORLD_RANK",  "SLURM_STEP_ID",  "SLURM_STEP_NUM_TASKS",
+        "SLURM_PROCID",         "SLURM_NTASKS",         "SLURM_PTY_PORT", "SLURM_TASK_PID",
         "GLOW_WATCHDOG_SECONDS"};
 };
 
@@ -68,19 +74,84 @@ TEST_F(Launcher, RecognizesLaunchers) {
     EXPECT_EQ(detect_launch().size, 4);
     unsetenv("OMPI_COMM_WORLD_SIZE");
     EXPECT_EQ(detect_launch().size, 0);
-    EXPECT_NE(detect_launch().launcher, "");
-    setenv("PMI_SIZE", "3", 1);
-    EXPECT_EQ(detect_launch().size, 3);
+    EXPECT_FALSE(detect_launch().is_one_process());
+    for (const char* const variable : {"PMI_SIZE", "MV2_COMM_WORLD_SIZE", "MVP_COMM_WORLD_SIZE"}) {
+        setenv(variable, "3", 1);
+        EXPECT_EQ(detect_launch().size, 3) << variable;
+        EXPECT_EQ(detect_launch().variable, variable);
+        unsetenv(variable);
+    }
+}
+
+TEST_F(Launcher, RanksAloneRevealSeveralProcesses) {
+    for (const char* const variable : {"PMIX_RANK", "PMI_RANK", "PALS_RANKID", "SLURM_PROCID"}) {
+        setenv(variable, "2", 1);
+        const Launch launch = detect_launch();
+        EXPECT_EQ(launch.variable, variable);
+        EXPECT_EQ(launch.rank, 2) << variable;
+        EXPECT_TRUE(launch.is_one_of_several()) << variable;
+        setenv(variable, "0", 1);
+        EXPECT_FALSE(detect_launch().is_one_of_several()) << variable;
+        unsetenv(variable);
+    }
 }
 
 TEST_F(Launcher, SlurmStepIsLauncherButAllocationIsNot) {
     setenv("SLURM_PROCID", "0", 1);  // as sbatch sets it for its own script
     setenv("SLURM_NTASKS", "8", 1);
     EXPECT_EQ(detect_launch().launcher, "");
+    setenv("SLURM_STEP_ID", "4294967290", 1);  // as in the shell of salloc
+    setenv("SLURM_STEP_NUM_TASKS", "1", 1);
+    setenv("SLURM_PTY_PORT", "34889", 1);
+    EXPECT_TRUE(detect_launch().is_one_process());
     setenv("SLURM_STEP_ID", "0", 1);
     setenv("SLURM_STEP_NUM_TASKS", "8", 1);
+    unsetenv("SLURM_PTY_PORT");
     EXPECT_EQ(detect_launch().launcher, "srun");
     EXPECT_EQ(detect_launch().size, 8);
+}
+
+// In the shell of srun --mpi=pmi2 --pty, an srun of several tasks inherits PMI_SIZE=1. Open MPI's mpirun -n 1
+// may run below its daemons, which are tasks of srun.
+TEST_F(Launcher, StepOfSeveralTasksOverridesInheritedSize) {
+    setenv("PMI_SIZE", "1", 1);
+    EXPECT_TRUE(detect_launch().is_one_process());
+    setenv("SLURM_STEP_ID", "1", 1);
+    setenv("SLURM_STEP_NUM_TASKS", "4", 1);
+    EXPECT_EQ(detect_launch().size, 4);
+    setenv("OMPI_COMM_WORLD_SIZE", "1", 1);
+    EXPECT_TRUE(detect_launch().is_one_process());
+}
+
+// The number of processes that a child with a terminal of its own detects; -1: there are no terminals here.
+int size_detected_on_terminal(bool as_task) {
+    const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0) return -1;
+    const char* const name = ptsname(terminal);
+    const pid_t child = fork();
+    if (child == 0) {
+        setsid();
+        if (open(name, O_RDWR) < 0) _exit(255);  // becomes the controlling terminal
+        if (as_task) setenv("SLURM_TASK_PID", std::to_string(getpid()).c_str(), 1);
+        _exit(detect_launch().size);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    close(terminal);
+    return WIFEXITED(status) && WEXITSTATUS(status) != 255 ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(Launcher, ShellOfSrunPtyIsOneProcess) {
+    setenv("SLURM_STEP_ID", "0", 1);
+    setenv("SLURM_STEP_NUM_TASKS", "8", 1);
+    setenv("SLURM_PTY_PORT", "34889", 1);
+    setenv("SLURM_TASK_PID", "1", 1);
+    const int in_shell = size_detected_on_terminal(false);
+    if (in_shell < 0) GTEST_SKIP() << "no pseudo terminals";
+    EXPECT_EQ(in_shell, 1);
+    EXPECT_EQ(size_detected_on_terminal(true), 8);  // srun -n 8 --pty glow_train
+    unsetenv("SLURM_PTY_PORT");
+    EXPECT_EQ(size_detected_on_terminal(false), 8);
 }
 
 TEST_F(Launcher, RejectsInvalidWatchdogTime) {

@@ -1,7 +1,9 @@
 // glow_train on several processes: losses equal to one process, and how such a run ends when killed, stopped
 // or interrupted.
 #include <dirent.h>
+#include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -305,10 +307,16 @@ TEST_F(Processes, RanksNeedSameImages) {
 }
 
 TEST_F(Processes, DetectsOtherLauncher) {
-    const Variable launcher("PMI_SIZE", "2");
-    const Outcome outcome = train(words("x", 2));
-    EXPECT_EQ(outcome.code, 2) << outcome.err;
-    EXPECT_NE(outcome.err.find("started 2 processes, but MPI sees 1"), std::string::npos) << outcome.err;
+    for (const auto& [variable, value, started] : std::vector<std::array<const char*, 3>>{
+             {"PMI_SIZE", "2", "started 2 processes"}, {"PMIX_RANK", "1", "started this process (rank 1)"}}) {
+        const Variable launcher(variable, value);
+        const Outcome outcome = train(words("x", 2));
+        EXPECT_EQ(outcome.code, 2) << outcome.err;
+        EXPECT_NE(outcome.err.find(fmt::format("{}, but MPI sees 1", started)), std::string::npos)
+            << outcome.err;
+        EXPECT_NE(outcome.err.find(fmt::format("unset {}", variable)), std::string::npos) << outcome.err;
+        EXPECT_FALSE(std::filesystem::exists(folder / "x"));
+    }
 }
 
 // ---- Failures
