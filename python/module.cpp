@@ -31,6 +31,8 @@
 namespace glow {
 namespace {
 
+constexpr const char* kForce = "force=True";  // in messages
+
 // Latents, one array for each level.
 using Levels = std::vector<py::array_t<double, py::array::c_style>>;
 
@@ -63,11 +65,12 @@ class Model {
         options.device = parse_device(device);
         open(folder.path() / "model.h5", options);
     }
-    void save(const std::string& file) {
+    void save(const std::string& file, bool force) {
         GilReleased released;
         const Use use(*this, released);
         refuse_suffix_of_other_format(file);
         refuse_file_of_run({"save():", file});  // its checkpoints hold more than the weights
+        refuse_existing(file, force, kForce);
         session_->save_weights(file);
     }
 
@@ -367,10 +370,11 @@ class Model {
     std::unique_ptr<ModelSession> session_;
 };
 
-void write_arrays(const std::string& file, const std::string& name, const py::dict& splits) {
+void write_arrays(const std::string& file, const std::string& name, const py::dict& splits, bool force) {
     const ArrayDataset images(name, splits);
     const GilReleased released;
     refuse_file_of_run({"save_dataset():", file});
+    refuse_existing(file, force, kForce);
     images.write(file);
 }
 

@@ -207,10 +207,10 @@ void OutputFiles::add_folder(const NamedPath& folder) {
     remove_abandoned_files(folder.path);
 }
 
-void refuse_existing(const fs::path& output, bool force) {
+void refuse_existing(const fs::path& output, bool force, const char* option) {
     if (!force && is_regular(output))
         throw InputError(
-            fmt::format("{} exists: choose another name, or replace it with --force", output.string()));
+            fmt::format("{} exists: choose another name, or replace it with {}", output.string(), option));
 }
 
 void refuse_other_pictures(const NamedPath& folder, index_t count) {

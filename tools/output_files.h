@@ -55,8 +55,8 @@ void refuse_other_pictures(const NamedPath& folder, index_t count);
 
 // Throws InputError if the file exists, unless `force`. For outputs that may not be replaced by accident: a
 // data set takes time to make and runs depend on it, a compressed file may be the only copy of photographs, and
-// a picture's name may be that of a photograph.
-void refuse_existing(const std::filesystem::path& output, bool force);
+// a picture's name may be that of a photograph. option: what sets `force`, for the message.
+void refuse_existing(const std::filesystem::path& output, bool force, const char* option = "--force");
 
 // Only the check of inputs: throws InputError if an existing output is one of the inputs.
 void refuse_overwriting(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs);

@@ -27,11 +27,13 @@ def save_dataset(
     valid_labels: Any = None,
     test_labels: Any = None,
     name: str = "images",
+    force: bool = False,
 ) -> None:
     """Writes a data set for train() and the commands (docs/formats.md).
 
     train, valid, test: uint8 [N, H, W, C] with C in 1 .. 4; valid and test may be missing.
     *_labels: classes [N] of all splits, or of none.
+    force: replace the file if it exists; otherwise that raises ValueError.
     """
     splits: Splits = {}
     for split, values, classes in (
@@ -41,7 +43,7 @@ def save_dataset(
     ):
         if values is not None:
             splits[split] = _split(values, split, classes)
-    _extension.write_dataset(_name(path), utf8(name, "name"), splits)
+    _extension.write_dataset(_name(path), utf8(name, "name"), splits, bool(force))
 
 
 def _split(values: Any, name: str, classes: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -193,9 +193,12 @@ class Model:
         self._model.move(device_name(device))
         return self
 
-    def save(self, path: str | bytes | os.PathLike[str]) -> None:
-        """Writes the weights as a checkpoint (HDF5) without training state, which all commands read."""
-        self._model.save(_name(path))
+    def save(self, path: str | bytes | os.PathLike[str], *, force: bool = False) -> None:
+        """Writes the weights as a checkpoint (HDF5) without training state, which all commands read.
+
+        force: replace the file if it exists; otherwise that raises ValueError.
+        """
+        self._model.save(_name(path), bool(force))
 
     def weights(self) -> dict[str, np.ndarray]:
         """Copies of the weights in use by name, such as "level0/step1/actnorm/bias" (docs/formats.md#checkpoint): the tensors

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import unittest
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,21 @@ class Refusals(unittest.TestCase):
             with self.assertRaisesRegex(ERRORS, "is the name of a file of the run"):
                 glow.save_dataset(place, make_images(2))
         self.assertEqual((run / "latest.h5").read_bytes(), before)
+
+    def test_existing_files_are_kept(self):
+        make_run()
+        data, images = FOLDER / "existing.h5", make_images(4)
+        glow.save_dataset(data, images)
+        before = data.read_bytes()
+        for save in (lambda **options: glow.save_dataset(data, images, images, **options), partial(model().save, data)):
+            with self.assertRaisesRegex(ValueError, "existing.h5 exists: .*force=True"):
+                save()
+            with self.assertRaisesRegex(ValueError, "existing.h5 exists: .*force=True"):
+                save(force=False)
+            self.assertEqual(data.read_bytes(), before)
+            save(force=True)
+            self.assertNotEqual(data.read_bytes(), before)
+            before = data.read_bytes()
 
     def refuse_damaged(self, path, header, tries):
         """Cut files are refused; with changed bytes of the header they are refused, or harmless."""

@@ -81,8 +81,8 @@ class Sizes(unittest.TestCase):
         np.testing.assert_array_equal(self.model.log_prob_and_gradient(small)[0], self.model.log_prob(small))
         self.assertEqual(self.model.shape, (8, 8, 3))
         self.model.bits_per_dim(self.images)
-        self.model.save(FOLDER / "saved.h5")
-        self.assertEqual(glow.load(FOLDER / "saved.h5", device="cpu").shape, (8, 8, 3))
+        self.model.save(FOLDER / "sizes.h5")
+        self.assertEqual(glow.load(FOLDER / "sizes.h5", device="cpu").shape, (8, 8, 3))
 
     def test_refusals(self):
         for x in (make_images(2, 0, 10, 8), make_images(2, 0, 8, 6)):

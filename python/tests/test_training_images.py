@@ -129,7 +129,7 @@ class TrainOnImages(unittest.TestCase):
         (out / "data.h5").write_bytes(b"mine")
         refused(self, "data.h5", IMAGES, out)
         self.assertEqual((out / "data.h5").read_bytes(), b"mine")
-        glow.save_dataset(out / "data.h5", IMAGES[:9])
+        glow.save_dataset(out / "data.h5", IMAGES[:9], force=True)
         refused(self, "remove it", IMAGES, out)
         self.assertEqual([file.name for file in out.iterdir()], ["data.h5"])
 
