@@ -143,7 +143,7 @@ class Comparison:
         self.variants = [self.base] + [parse_variant(text) for text in arguments.variant]
         check_variants(self.variants, self.common)
         self.bin = find_programs()
-        if not self.data.is_file():
+        if not os.path.isfile(self.data):
             raise UsageError(f"--data {self.data}: no such file")
         self.data_hash = hash_of(self.data)
         described = ask([self.bin / "glow_data", "info", self.data, "--json"])

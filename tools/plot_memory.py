@@ -14,6 +14,7 @@ Exit status 2: the files cannot be used; 1: the picture cannot be written.
 import argparse
 import csv
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -242,7 +243,7 @@ def main():
     try:
         if options.output.suffix.lower() not in FORMATS:
             raise BadInput(f"{options.output}: the picture's name must end in .png, .svg or .pdf")
-        if not options.output.absolute().parent.is_dir():
+        if not os.path.isdir(options.output.absolute().parent):
             raise BadInput(f"{options.output}: no such folder")
         if options.check:
             return require_packages("matplotlib") or 0

@@ -17,6 +17,7 @@ import html
 import importlib
 import json
 import math
+import os
 import re
 import sys
 import time
@@ -253,12 +254,13 @@ def main():
         if options.output:
             if suffix not in PAGE | PICTURES:
                 raise BadInput(f"{options.output}: the name must end in .html, .png, .svg or .pdf")
-            if not options.output.absolute().parent.is_dir():
+            if not os.path.isdir(options.output.absolute().parent):
                 raise BadInput(f"{options.output}: no such folder")
-            inputs = [("the run's", file) for run in (options.run, options.against) if run for file in files_of_run(run)]
-            claim_outputs(inputs, [("--output", options.output)])
         run = Run(options.run)
         against = Run(options.against) if options.against else None
+        if options.output:
+            inputs = [("the run's", file) for folder in (options.run, options.against) if folder for file in files_of_run(folder)]
+            claim_outputs(inputs, [("--output", options.output)])
         references = options.reference or run.references()
         try:
             if suffix in PAGE:

@@ -43,6 +43,11 @@ else
 
     rm -f "$work/no.png"
     expect 2 "plot: no such folder" plot "$work/nowhere" -o "$work/no.png"
+    long=$(printf '%300s' "" | tr ' ' n)
+    expect 2 "plot: a name that is too long" plot "$work/$long" -o "$work/no.png"
+    says err "name too long" "plot: a name that is too long"
+    expect 2 "plot: another run's name is too long" plot "$work/run" -o "$work/no.png" --against "$work/$long"
+    expect 2 "plot: the name of the output's folder is too long" plot "$work/run" -o "$work/$long/no.png"
     mkdir "$work/empty" && : >"$work/empty/metrics.csv"
     expect 2 "plot: empty metrics.csv" plot "$work/empty" -o "$work/no.png"
     says err "is empty" "plot: empty metrics.csv"
