@@ -3,6 +3,7 @@
 // with each measurement, so that a busy or throttled machine slows both. Operations are those of the
 // mathematics: recomputation counts, padding does not. --kernels times only the individual kernels of a GPU.
 #include <benchmark/benchmark.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -483,7 +484,9 @@ void run(const CommandLine& command, const Options& options) {
     if (kernels) backend.set_observer(kernels->observer());
     Peak peak(backend, options.precision);
     std::vector<benchmark::internal::Benchmark*> all;
+    std::vector<std::string> names;
     const auto add = [&](const std::string& name, auto bench) {
+        names.push_back(name);
         all.push_back(benchmark::RegisterBenchmark(name.c_str(), [&, name, bench](benchmark::State& state) {
             bench(state, Meter{name, peak, kernels ? &*kernels : nullptr});
         }));
@@ -498,11 +501,13 @@ void run(const CommandLine& command, const Options& options) {
         add(fmt::format("step/{}", to_string(mode)), [&, mode](benchmark::State& state, const Meter& meter) {
             bench_step(state, options, backend, meter, mode);
         });
-    if (!kernels)
+    if (!kernels) {
+        names.emplace_back("products");
         benchmark::RegisterBenchmark(
             "products", [&](benchmark::State& state) { bench_products(state, options, backend, peak); })
             ->Unit(benchmark::kMillisecond)
             ->Iterations(3);
+    }
     for (auto* one : all) {
         one->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
         if (options.repetitions > 1) one->Repetitions(options.repetitions);
@@ -518,7 +523,9 @@ void run(const CommandLine& command, const Options& options) {
         reporter = &table;
     const std::size_t matching = benchmark::RunSpecifiedBenchmarks(reporter);
     print_warnings(command, context.str());
-    if (matching == 0) throw InputError(fmt::format("--filter {}: no benchmark matches", options.filter));
+    if (matching == 0)
+        throw InputError(fmt::format("--filter {}: matches none of the benchmarks {}", options.filter,
+                                     fmt::join(names, ", ")));
     if (kernels) kernels->print(command);
 }
 

@@ -276,6 +276,11 @@ TEST_F(NumericOptions, BenchRejectsValuesOutOfRange) {
     std::istringstream lines(quiet.err);
     for (std::string line; std::getline(lines, line);)
         EXPECT_TRUE(line.starts_with("glow_bench: warning: ")) << line;
+    const Outcome none = run(small, {"--filter", "nothing"});
+    EXPECT_EQ(none.code, 2);
+    EXPECT_NE(none.err.find("--filter nothing: matches none of the benchmarks network/level0/forward, "),
+              std::string::npos)
+        << none.err;
 }
 
 // The last tile of a batch may be smaller.
