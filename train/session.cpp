@@ -79,8 +79,12 @@ Session::Session(const RunRequest& given, Mode mode)
             to_string(options.lr_schedule)));
     compare_requests();
     // Before the data set is read, which may take minutes: a job that ends meanwhile is to be continued.
-    const char* const answer = mode_ == Mode::train ? "stopping after this step, then writing a checkpoint"
-                                                    : "stopping after this step";
+    // Launchers send SIGTERM when another rank fails, too.
+    const char* const answer =
+        mode_ != Mode::train ? "stopping after this step"
+        : processes.size() == 1
+            ? "stopping after this step, then writing a checkpoint"
+            : "stopping after this step, then writing a checkpoint unless another rank has failed";
     signals_.emplace(request.answer_signals ? answer : nullptr, request.terminal);
     open_folder();
     open_data();
