@@ -1,5 +1,6 @@
 /* For LD_PRELOAD: reads of files whose names end in GLOW_UNREADABLE fail, as on a network that is down for a moment. */
 #define _GNU_SOURCE
+#undef _FILE_OFFSET_BITS /* pread would be another name of pread64 */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
@@ -20,12 +21,15 @@ static int fails(int file) {
     return 1;
 }
 
-ssize_t pread(int file, void* data, size_t bytes, off_t offset) {
-    if (fails(file)) return -1;
-    return ((ssize_t(*)(int, void*, size_t, off_t))dlsym(RTLD_NEXT, "pread"))(file, data, bytes, offset);
-}
-
-ssize_t read(int file, void* data, size_t bytes) {
-    if (fails(file)) return -1;
-    return ((ssize_t(*)(int, void*, size_t))dlsym(RTLD_NEXT, "read"))(file, data, bytes);
-}
+/* All forms of one call: with 64-bit offsets, and as the compiler replaces it with -D_FORTIFY_SOURCE. */
+#define REPLACE(name, parameters, arguments)                                  \
+    ssize_t name parameters {                                                 \
+        if (fails(file)) return -1;                                           \
+        return ((ssize_t(*) parameters)dlsym(RTLD_NEXT, #name))arguments;     \
+    }
+REPLACE(read, (int file, void* data, size_t bytes), (file, data, bytes))
+REPLACE(__read_chk, (int file, void* data, size_t bytes, size_t size), (file, data, bytes, size))
+REPLACE(pread, (int file, void* data, size_t bytes, off_t offset), (file, data, bytes, offset))
+REPLACE(pread64, (int file, void* data, size_t bytes, off64_t offset), (file, data, bytes, offset))
+REPLACE(__pread_chk, (int file, void* data, size_t bytes, off_t offset, size_t size), (file, data, bytes, offset, size))
+REPLACE(__pread64_chk, (int file, void* data, size_t bytes, off64_t offset, size_t size), (file, data, bytes, offset, size))

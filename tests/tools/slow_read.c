@@ -1,5 +1,6 @@
 /* For LD_PRELOAD: if file GLOW_SLOW_READ exists, the next read of d.h5 removes it and takes 5 seconds. */
 #define _GNU_SOURCE
+#undef _FILE_OFFSET_BITS /* pread would be another name of pread64 */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,17 +19,15 @@ static void wait_if_slow(int file) {
     if (strcmp(name + length - (sizeof end - 1), end) == 0 && unlink(flag) == 0) sleep(5);
 }
 
-ssize_t pread(int file, void* data, size_t bytes, off_t offset) {
-    wait_if_slow(file);
-    return ((ssize_t(*)(int, void*, size_t, off_t))dlsym(RTLD_NEXT, "pread"))(file, data, bytes, offset);
-}
-
-ssize_t pread64(int file, void* data, size_t bytes, off64_t offset) {
-    wait_if_slow(file);
-    return ((ssize_t(*)(int, void*, size_t, off64_t))dlsym(RTLD_NEXT, "pread64"))(file, data, bytes, offset);
-}
-
-ssize_t read(int file, void* data, size_t bytes) {
-    wait_if_slow(file);
-    return ((ssize_t(*)(int, void*, size_t))dlsym(RTLD_NEXT, "read"))(file, data, bytes);
-}
+/* All forms of one call: with 64-bit offsets, and as the compiler replaces it with -D_FORTIFY_SOURCE. */
+#define REPLACE(name, parameters, arguments)                                  \
+    ssize_t name parameters {                                                 \
+        wait_if_slow(file);                                                   \
+        return ((ssize_t(*) parameters)dlsym(RTLD_NEXT, #name))arguments;     \
+    }
+REPLACE(read, (int file, void* data, size_t bytes), (file, data, bytes))
+REPLACE(__read_chk, (int file, void* data, size_t bytes, size_t size), (file, data, bytes, size))
+REPLACE(pread, (int file, void* data, size_t bytes, off_t offset), (file, data, bytes, offset))
+REPLACE(pread64, (int file, void* data, size_t bytes, off64_t offset), (file, data, bytes, offset))
+REPLACE(__pread_chk, (int file, void* data, size_t bytes, off_t offset, size_t size), (file, data, bytes, offset, size))
+REPLACE(__pread64_chk, (int file, void* data, size_t bytes, off64_t offset, size_t size), (file, data, bytes, offset, size))
