@@ -302,22 +302,12 @@ void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, cons
     if (block.step == 0) level.squeeze.backward(context, flow, gradient);
 }
 
-void Glow::inverse(const Context& context, Flow& flow) {
-    const Trace trace("inverse");
-    invert_levels(context, flow, false);
-}
-
 void Glow::decode(const Context& context, Flow& flow) {
     const Trace trace("decode");
     top_->decode(context, flow);
-    invert_levels(context, flow, true);
-}
-
-// from_eps: the latents of splits are standard normal.
-void Glow::invert_levels(const Context& context, Flow& flow, bool from_eps) {
     for_each_layer_backwards(
         [&](Level& level) {
-            if (from_eps) level.split->decode(context, flow);
+            level.split->decode(context, flow);
             level.split->inverse(context, flow);
         },
         [&](Level&, Step& step, index_t, index_t) {

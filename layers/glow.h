@@ -148,8 +148,6 @@ class Glow {
     // log-determinants of all mixings, including the dequantizer's. On a CPU transform() does all the work.
     void transform(const Context& context, Flow& flow, SavedActivations* saved = nullptr);
     void add_logdets(const Context& context, Flow& flow);
-    // latents -> images.
-    void inverse(const Context& context, Flow& flow);
     // images -> standard normal eps in place of the latents, and back.
     void encode(const Context& context, Flow& flow);
     void decode(const Context& context, Flow& flow);
@@ -209,7 +207,7 @@ class Glow {
             if (level.split) split(level);
         }
     }
-    // In the order of inverse.
+    // The opposite order.
     template <class OnSplit, class OnStep, class OnSqueeze>
     void for_each_layer_backwards(OnSplit split, OnStep step, OnSqueeze squeeze) {
         for (index_t l = std::ssize(levels_); l-- > 0;) {
@@ -225,7 +223,6 @@ class Glow {
     static void start_logdet(const Context& context, Flow& flow);
     void transform_levels(const Context& context, Flow& flow, SavedActivations* saved, bool to_eps,
                           LayerObserver* observer = nullptr);
-    void invert_levels(const Context& context, Flow& flow, bool from_eps);
     const SavedActivations::Step* save(const Context& context, SavedActivations* saved, index_t l, index_t k,
                                        const Flow& flow);
     void allocate_folded(Arena& derived);

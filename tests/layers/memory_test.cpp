@@ -46,7 +46,6 @@ void step(const Backend& backend, bool count_only, Memory& memory, const ModelCo
     }
     glow.encode(context, flow);
     glow.decode(context, flow);
-    glow.inverse(context, flow);
     if (!count_only) {
         double largest = 0;
         for (index_t i = 0; i < parameters.size(); ++i)

@@ -49,6 +49,16 @@ struct Model {
         glow.forward(machine.context, flow, saved);
         return sum(logdet) + sum(prior);
     }
+    // h: z -> x, by the inverse of each layer.
+    void inverse() {
+        const Context& context = machine.context;
+        glow.for_each_layer_backwards([&](Glow::Level& level) { level.split->inverse(context, flow); },
+                                      [&](Glow::Level&, Glow::Step& step, index_t, index_t) {
+                                          step.coupling.inverse(context, flow);
+                                          step.mixing.inverse(context, flow);
+                                      },
+                                      [&](Glow::Level& level) { level.squeeze.inverse(context, flow); });
+    }
     // The function that backward() differentiates.
     double loss(double dlogp) {
         const double logp = forward();

@@ -39,7 +39,7 @@ TEST(Property, InverseAndDecodeReconstruct) {
         const std::vector<double> logdet = model.logdet, prior = model.prior;
         // Up to 9 steps; each magnifies a rounding error of 1e-16 by its condition, typically 10, though
         // rarely many in a row.
-        model.glow.inverse(model.machine.context, model.flow);
+        model.inverse();
         EXPECT_LE(largest_difference(model.h, model.x), 1e-11);
         model.h = model.x;
         model.glow.encode(model.machine.context, model.flow);
