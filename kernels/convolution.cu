@@ -31,6 +31,11 @@ GLOW_HD inline Map padding_value(bool one, index_t j) {
     return round_to<Map>(one && j == 0 ? 1.0 : 0.0);
 }
 
+// The sign of the offsets from a pixel to its taps.
+index_t sign_of(Taps taps) {
+    return taps == Taps::direct ? 1 : -1;
+}
+
 template <class S, class Map>
 struct Im2col {
     static constexpr const char* name = "im2col";
@@ -166,7 +171,7 @@ struct Im2colTile {
     ImageRows rows;
     int first_y, tile_rows, C, packs, step, source_stride, line;
     Divisor tile_width, frame_width, per_tap, pack_threads;
-    bool mirror, one;
+    bool mirrored, one;
     const S* source;
     Map* columns;
 
@@ -175,7 +180,7 @@ struct Im2colTile {
         return shared_bytes(1, 1, layout) <= kSharedBytes && rows.W * source_stride <= index_t{1} << 23;
     }
     // The largest tile that fits in shared memory; tiles begin at rows.begin and stay within an image.
-    static Im2colTile fit(const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
+    static Im2colTile fit(const ImageRows& rows, const Columns& layout, Taps taps, const S* source,
                           index_t source_stride, Map* columns) {
         index_t width = std::min(rows.W, kTileWidth);
         while (width > 1 && shared_bytes(1, width, layout) > kSharedBytes) width /= 2;
@@ -197,7 +202,7 @@ struct Im2colTile {
                 Divisor(width + 2),
                 Divisor(layout.per_tap()),
                 Divisor(pack_threads),
-                mirror,
+                taps == Taps::mirrored,
                 layout.one,
                 source,
                 columns};
@@ -237,7 +242,7 @@ struct Im2colTile {
     GLOW_HD void describe(int column, const BlockThread& at) const {
         const int tap = per_tap.quotient(column), c = column - tap * per_tap.divisor;
         const int kh = tap / 3, kw = tap - 3 * kh;
-        const int offset = (mirror ? 2 - kh : kh) * line + (mirror ? 2 - kw : kw) * per_tap.divisor + c;
+        const int offset = (mirrored ? 2 - kh : kh) * line + (mirrored ? 2 - kw : kw) * per_tap.divisor + c;
         offsets(at)[column] = tap < 9 ? offset * static_cast<int>(sizeof(Map)) : 0;
         memset(keep(at) + column, tap < 9 ? 0xff : 0, sizeof(Map));
         set(at)[column] = padding_value<Map>(one && tap == 9, c);
@@ -339,9 +344,9 @@ struct Col2im {
     real* target;
     index_t target_stride;
 
-    static Col2im make(const ImageRows& rows, const Columns& layout, bool mirror, const real* columns,
+    static Col2im make(const ImageRows& rows, const Columns& layout, Taps taps, const real* columns,
                        real* target, index_t target_stride) {
-        const index_t sign = mirror ? -1 : 1;
+        const index_t sign = sign_of(taps);
         Col2im made{rows.begin,
                     static_cast<Index>(rows.H),
                     static_cast<Index>(rows.W),
@@ -491,11 +496,11 @@ struct StoreEdge {
 }  // namespace
 
 template <class S, class Map>
-void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
+void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, Taps taps, const S* source,
             index_t source_stride, Map* columns) {
-    const index_t sign = mirror ? -1 : 1;
+    const index_t sign = sign_of(taps);
     if (packs_fit(exec, layout.stride, columns) && Im2colTile<S, Map>::fits(rows, layout, source_stride)) {
-        const auto tile = Im2colTile<S, Map>::fit(rows, layout, mirror, source, source_stride, columns);
+        const auto tile = Im2colTile<S, Map>::fit(rows, layout, taps, source, source_stride, columns);
         return run_blocks(exec, tile.grid(), tile);
     }
     if (exec.device == Device::cpu && !exec.tuned_for_gpu() &&
@@ -512,14 +517,14 @@ void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool
                          Padding<Map>{used, layout.stride, layout.one, columns});
 }
 
-void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const real* columns,
+void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, Taps taps, const real* columns,
             real* target, index_t target_stride) {
     // Image rows next to the block also receive values; those of other images do not (`inside` is false).
     const index_t begin = rows.begin % rows.H == 0 ? rows.begin : rows.begin - 1;
     const index_t end = rows.end % rows.H == 0 ? rows.end : rows.end + 1;
     const auto run = [&]<class Index>(Index) {
         for_each_stencil(exec, begin, end, rows.H, rows.W, layout.C,
-                         Col2im<Index>::make(rows, layout, mirror, columns, target, target_stride));
+                         Col2im<Index>::make(rows, layout, taps, columns, target, target_stride));
     };
     // The last offsets are those of the rows after the columns.
     const bool small = (rows.pixels() + 2 * rows.W + 2) * layout.stride <= std::numeric_limits<int>::max();
@@ -556,7 +561,7 @@ void edge_weight_backward(const Exec& exec, const ImageRows& images, index_t C, 
 }
 
 #define GLOW_INSTANTIATE(S, Map)                                                                         \
-    template void im2col<S, Map>(const Exec&, const ImageRows&, const Columns&, bool, const S*, index_t, \
+    template void im2col<S, Map>(const Exec&, const ImageRows&, const Columns&, Taps, const S*, index_t, \
                                  Map*);
 GLOW_INSTANTIATE(state_t, real)
 #if !defined(GLOW_REAL_DOUBLE)

@@ -24,18 +24,21 @@ struct Columns {
     index_t per_tap() const { return C + (edge ? 1 : 0); }
 };
 
-// columns[(q - begin) * W + x, tap * per_tap + c] = source[pixel (y + kh - 1, x + kw - 1), c], 0 outside the
-// image; the edge channel is 1 outside and 0 inside. mirror: pixel (y - kh + 1, x - kw + 1) instead (gradient
-// of the output). source: [N*H*W] pixels with stride source_stride, type S (state_t or real); columns: Map
-// (real or bfloat16).
+// The pixel at a tap of pixel (y, x): (y + kh - 1, x + kw - 1), as in a convolution, or mirrored
+// (y - kh + 1, x - kw + 1), as in the gradient of its input.
+enum class Taps { direct, mirrored };
+
+// columns[(q - begin) * W + x, tap * per_tap + c] = source[pixel at the tap, c], 0 outside the image; the
+// edge channel is 1 outside and 0 inside. source: [N*H*W] pixels with stride source_stride, type S (state_t
+// or real); columns: Map (real or bfloat16).
 template <class S, class Map>
-void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const S* source,
+void im2col(const Exec& exec, const ImageRows& rows, const Columns& layout, Taps taps, const S* source,
             index_t source_stride, Map* columns);
 
-// target[pixel, c] += sum over taps of columns[pixel (y + kh - 1, x + kw - 1), tap * per_tap + c], for taps
-// whose pixel is inside the image and in [begin, end); mirror: pixel (y - kh + 1, x - kw + 1). Ignores the
-// edge channel. columns are real; target: [N*H*W] pixels with stride target_stride.
-void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, bool mirror, const real* columns,
+// target[pixel, c] += sum over taps of columns[pixel at the tap, tap * per_tap + c], for taps whose pixel is
+// inside the image and in [begin, end). Ignores the edge channel. columns are real; target: [N*H*W] pixels
+// with stride target_stride.
+void col2im(const Exec& exec, const ImageRows& rows, const Columns& layout, Taps taps, const real* columns,
             real* target, index_t target_stride);
 
 // scale[c] = exp(3 logs[c]), for the next two functions.

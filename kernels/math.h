@@ -100,7 +100,7 @@ GLOW_HD inline double log1p_unit(double e) {
     return 2.0 * s * p;
 }
 
-// cos(2 pi t) and sin(2 pi t) for 0 <= t <= 1: reduced to |angle| <= pi/4 by symmetry, then Taylor.
+// Taylor polynomials of cos and sin, for |a| <= pi/4.
 GLOW_HD inline double quarter_cos(double a) {
     const double q = a * a;
     double p = 1.0 / 20922789888000.0;
@@ -125,6 +125,7 @@ GLOW_HD inline double quarter_sin(double a) {
     p = p * q - 1.0 / 6.0;
     return (p * q + 1.0) * a;
 }
+// cos(2 pi t) and sin(2 pi t) for 0 <= t <= 1, reduced to |angle| <= pi/4 by symmetry.
 GLOW_HD inline double cos_2pi(double t) {
     const int quarter = static_cast<int>(4.0 * t + 0.5);  // nearest quarter turn, 0..4
     const double angle = (4.0 * t - quarter) * 1.5707963267948966;

@@ -76,7 +76,7 @@ struct NarrowInputConv {
         if (expanded == nullptr)
             expanded = expand<Map>(context, block, x);
         else
-            im2col(context.exec, block, columns, false, x.values, x.stride, expanded);
+            im2col(context.exec, block, columns, Taps::direct, x.values, x.stride, expanded);
         context.gemm(
             gemm_nt(block.pixels(), outputs, columns.stride, operands, scalar_of<Out>).with(epilogue),
             expanded, weight, y);
@@ -105,7 +105,7 @@ struct NarrowInputConv {
         const Arena::Scope scope(context.workspace);
         real* const dexpanded = context.workspace.take<real>(pixels * columns.stride);
         context.gemm(data_gemm(pixels), dy, weight, dexpanded);
-        col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
+        col2im(context.exec, block, columns, Taps::mirrored, dexpanded, dx, x.stride);
     }
 
     // The same in one kernel, including the gradient of the ReLU that follows: y is the ReLU's result, dy its
@@ -136,7 +136,7 @@ struct NarrowInputConv {
                              .accumulate = dweight.accumulate,
                              .dweight = dweight.values},
                             scratch);
-        if (dx != nullptr) col2im(context.exec, block, columns, true, dexpanded, dx, x.stride);
+        if (dx != nullptr) col2im(context.exec, block, columns, Taps::mirrored, dexpanded, dx, x.stride);
     }
 
   private:
@@ -151,7 +151,7 @@ struct NarrowInputConv {
     template <class Map>
     Map* expand(const Context& context, const ImageRows& block, const StatePixels& x) const {
         Map* const expanded = context.workspace.take<Map>(block.pixels() * columns.stride);
-        im2col(context.exec, block, columns, false, x.values, x.stride, expanded);
+        im2col(context.exec, block, columns, Taps::direct, x.values, x.stride, expanded);
         return expanded;
     }
 };
@@ -171,7 +171,7 @@ struct NarrowOutputConv {
         const Arena::Scope scope(context.workspace);
         real* const taps = context.workspace.take<real>(block.pixels() * columns.stride);
         forward_taps(context, block.pixels(), x, weight, taps);
-        col2im(context.exec, block, columns, false, taps, y, columns.C);
+        col2im(context.exec, block, columns, Taps::direct, taps, y, columns.C);
     }
     // taps [pixels, columns.stride] = x W^T: what col2im adds up.
     template <class Map>
@@ -188,7 +188,7 @@ struct NarrowOutputConv {
         const Arena::Scope scope(context.workspace);
         const index_t pixels = block.pixels();
         Map* const dtaps = context.workspace.take<Map>(pixels * columns.stride);
-        im2col(context.exec, block, columns, true, dy, columns.C, dtaps);
+        im2col(context.exec, block, columns, Taps::mirrored, dy, columns.C, dtaps);
         backward_taps<Map>(context, pixels, {x, weight, dtaps, dweight, dx});
     }
     // The same from dtaps = columns(dy).

@@ -19,14 +19,14 @@ using test::Random;
 using test::rounded;
 
 template <class S, class Map>
-void expect_im2col(KernelParity& parity, index_t C, bool edge, bool one, bool mirror, index_t padding,
+void expect_im2col(KernelParity& parity, index_t C, bool edge, bool one, Taps taps, index_t padding,
                    const ImageRows& rows = {5, 6, 3, 11}) {
     const index_t H = rows.H, W = rows.W, N = (rows.end + H - 1) / H, source_stride = C + 2;
     const index_t used = 9 * (C + edge) + one, stride = (used + padding - 1) / padding * padding;
     const auto source = rounded<S>(Random(1).normals(N * H * W * source_stride));
-    SCOPED_TRACE(testing::Message() << C << edge << one << mirror << " stride " << stride);
+    SCOPED_TRACE(testing::Message() << C << edge << one << static_cast<int>(taps) << " stride " << stride);
     parity.expect_parity(0, [&](DeviceUnderTest& device) {
-        im2col(device.exec, rows, {C, edge, one, stride}, mirror, device.in(source), source_stride,
+        im2col(device.exec, rows, {C, edge, one, stride}, taps, device.in(source), source_stride,
                device.out(nans<Map>(rows.pixels() * stride)));
     });
 }
@@ -40,12 +40,12 @@ TEST_P(KernelParity, Im2col) {
     for (const index_t C : {1, 6, 24})
         for (const bool edge : {false, true})
             for (const bool one : {false, true})
-                for (const bool mirror : {false, true})
+                for (const Taps taps : {Taps::direct, Taps::mirrored})
                     for (const index_t padding : {1, 8}) {
-                        expect_im2col<state_t, real>(*this, C, edge, one, mirror, padding);
-                        expect_im2col<real, real>(*this, C, edge, one, mirror, padding);
-                        expect_im2col<state_t, bfloat16>(*this, C, edge, one, mirror, padding);
-                        expect_im2col<real, bfloat16>(*this, C, edge, one, mirror, padding);
+                        expect_im2col<state_t, real>(*this, C, edge, one, taps, padding);
+                        expect_im2col<real, real>(*this, C, edge, one, taps, padding);
+                        expect_im2col<state_t, bfloat16>(*this, C, edge, one, taps, padding);
+                        expect_im2col<real, bfloat16>(*this, C, edge, one, taps, padding);
                     }
 }
 
@@ -59,10 +59,10 @@ TEST_P(KernelParity, Im2colTiles) {
                                   {3, {6, 33, 2, 9}},
                                   {700, {3, 5, 0, 3}},
                                   {3000, {2, 2, 0, 2}}})
-        for (const bool mirror : {false, true}) {
-            expect_im2col<state_t, real>(*this, C, true, true, mirror, 8, rows);
-            expect_im2col<state_t, bfloat16>(*this, C, true, true, mirror, 8, rows);
-            expect_im2col<real, bfloat16>(*this, 2 * C, false, false, mirror, 8, rows);
+        for (const Taps taps : {Taps::direct, Taps::mirrored}) {
+            expect_im2col<state_t, real>(*this, C, true, true, taps, 8, rows);
+            expect_im2col<state_t, bfloat16>(*this, C, true, true, taps, 8, rows);
+            expect_im2col<real, bfloat16>(*this, 2 * C, false, false, taps, 8, rows);
         }
 }
 
@@ -82,9 +82,9 @@ TEST_P(KernelParity, Col2im) {
                    target = random.normals<real>(N * rows.H * rows.W * target_stride);
         const Columns layout{C, false, false, stride};
         const ImageRows block = rows;  // clang 14 cannot capture structured bindings
-        for (const bool mirror : {false, true})
+        for (const Taps taps : {Taps::direct, Taps::mirrored})
             expect_parity(0, [&, target_stride](DeviceUnderTest& device) {
-                col2im(device.exec, block, layout, mirror, device.in(columns), device.out(target, {error}),
+                col2im(device.exec, block, layout, taps, device.in(columns), device.out(target, {error}),
                        target_stride);
             });
     }

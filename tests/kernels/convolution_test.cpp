@@ -72,7 +72,7 @@ void expect_im2col_convolves(const Size& size, index_t C) {
 
                 for_each_block(size, step, [&](const ImageRows& rows) {
                     std::vector<Map> columns(rows.pixels() * layout.stride, round_to<Map>(kUnwritten));
-                    im2col(test::cpu(), rows, layout, false, source.data(), x_stride, columns.data());
+                    im2col(test::cpu(), rows, layout, Taps::direct, source.data(), x_stride, columns.data());
                     const index_t used = 9 * layout.per_tap();
                     for (index_t p = 0; p < rows.pixels(); ++p) {
                         const Map* const column = &columns[p * layout.stride];
@@ -107,11 +107,11 @@ TEST(Im2col, TimesWeightsIsConvolution) {
 TEST(Im2col, RoundsStateToNetworkType) {
     const double x = 1.0 + 0x1p-30;
     float column[9];
-    im2col(test::cpu(), {1, 1, 0, 1}, {1, false, false, 9}, false, &x, 1, column);
+    im2col(test::cpu(), {1, 1, 0, 1}, {1, false, false, 9}, Taps::direct, &x, 1, column);
     EXPECT_EQ(column[4], 1.0f);
     bfloat16 narrow[9];
     const double y = 1.0 + 0x1p-9;
-    im2col(test::cpu(), {1, 1, 0, 1}, {1, false, false, 9}, false, &y, 1, narrow);
+    im2col(test::cpu(), {1, 1, 0, 1}, {1, false, false, 9}, Taps::direct, &y, 1, narrow);
     EXPECT_EQ(widen(narrow[4]), 1.0f);
 }
 
@@ -139,7 +139,8 @@ TEST(Col2im, TapColumnsGiveConvolution) {
                                     sum += w[(o * 9 + tap) * C + c] * x[(rows.begin * size.W + p) * C + c];
                                 columns[p * layout.stride + tap * O + o] = static_cast<real>(sum);
                             }
-                    col2im(test::cpu(), rows, layout, false, columns.data(), target.data(), target_stride);
+                    col2im(test::cpu(), rows, layout, Taps::direct, columns.data(), target.data(),
+                           target_stride);
                 });
                 for (index_t p = 0; p < pixels; ++p) {
                     for (index_t o = 0; o < O; ++o)
@@ -164,12 +165,12 @@ TEST(Col2im, MirroredIsTransposeOfIm2col) {
                 for_each_block(size, step, [&](const ImageRows& rows) {
                     const index_t count = rows.pixels() * layout.stride;
                     std::vector<real> columns(count), constant(count);
-                    im2col(test::cpu(), rows, layout, false, x.data(), C, columns.data());
-                    im2col(test::cpu(), rows, layout, false, zero.data(), C,
+                    im2col(test::cpu(), rows, layout, Taps::direct, x.data(), C, columns.data());
+                    im2col(test::cpu(), rows, layout, Taps::direct, zero.data(), C,
                            constant.data());  // edge and one
                     const std::vector<real> d = random.integers<real>(count);
                     for (index_t i = 0; i < count; ++i) columns_side += (columns[i] - constant[i]) * d[i];
-                    col2im(test::cpu(), rows, layout, true, d.data(), dx.data(), C);
+                    col2im(test::cpu(), rows, layout, Taps::mirrored, d.data(), dx.data(), C);
                 });
                 double x_side = 0;
                 for (std::size_t i = 0; i < x.size(); ++i) x_side += x[i] * dx[i];
@@ -187,9 +188,9 @@ void expect_transposes(const Size& size, index_t O) {
         double columns_side = 0;
         for_each_block(size, step, [&](const ImageRows& rows) {
             const std::vector<real> columns = random.integers<real>(rows.pixels() * layout.stride);
-            col2im(test::cpu(), rows, layout, false, columns.data(), y.data(), O);
+            col2im(test::cpu(), rows, layout, Taps::direct, columns.data(), y.data(), O);
             std::vector<real> dcolumns(columns.size());
-            im2col(test::cpu(), rows, layout, true, dy.data(), O, dcolumns.data());
+            im2col(test::cpu(), rows, layout, Taps::mirrored, dy.data(), O, dcolumns.data());
             for (std::size_t i = 0; i < columns.size(); ++i) columns_side += columns[i] * dcolumns[i];
         });
         double y_side = 0;

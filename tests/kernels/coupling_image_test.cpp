@@ -77,7 +77,8 @@ class Layer {
 
     // out, element by element.
     void make_out() {
-        col2im(device_.exec, rows(), {c_.outputs, false, false, c_.stride()}, false, taps_, out_, c_.outputs);
+        col2im(device_.exec, rows(), {c_.outputs, false, false, c_.stride()}, Taps::direct, taps_, out_,
+               c_.outputs);
         zero_convolution_finish(device_.exec, rows(), c_.outputs, c_.edge ? edge_weight_ : nullptr, 3, bias_,
                                 scale_, out_);
     }
@@ -111,7 +112,7 @@ class Layer {
         real* const logs = device_.scratch<real>(C);
         zero_convolution_backward(exec, c_.pixels(), C, scale_, out_, dout, {sums_, logs}, partial);
         add(logs, C, 1.0 / kLogsFactor, sums_ + C);
-        im2col(exec, rows(), Columns{C, false, false, c_.stride()}, true, dout, C, dtaps_);
+        im2col(exec, rows(), Columns{C, false, false, c_.stride()}, Taps::mirrored, dout, C, dtaps_);
         if (c_.edge) {  // of what the weights' gradient sees: dout rounded
             const std::vector<real> exact = downloaded(exec, c_.pixels() * C, dout);
             std::vector<real> rounded(exact.size());

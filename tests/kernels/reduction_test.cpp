@@ -132,8 +132,8 @@ void run_nothing(const Exec& none) {
     affine_rows(none, 100, 4, nowhere, nowhere, nowhere);
     add_moments(none, 100, 4, nowhere, 4, nowhere, nowhere);
     affine_coupling_forward(none, 2, 50, 4, {CouplingScale::sigmoid, nothing}, nowhere, nowhere, nowhere);
-    im2col(none, {4, 4, 0, 8}, {2, true, true, 32}, false, nowhere, 4, nothing);
-    col2im(none, {4, 4, 0, 8}, {2, true, true, 32}, true, nothing, nothing, 4);
+    im2col(none, {4, 4, 0, 8}, {2, true, true, 32}, Taps::direct, nowhere, 4, nothing);
+    col2im(none, {4, 4, 0, 8}, {2, true, true, 32}, Taps::mirrored, nothing, nothing, 4);
     sum_of_squares(none, 1000, nothing, nowhere, nowhere);
     mixing_backward(none, 4, {100, nowhere, nullptr, nothing}, {}, {nothing, nothing}, 1.0, {}, nothing);
 }
@@ -171,8 +171,8 @@ TEST(Drivers, Im2colOfVeryWideImagesHasAnotherKernel) {
     for (const auto& [width, name] :
          {std::pair<index_t, const char*>{1 << 21, "im2col_tile"}, {(1 << 21) + 1, "im2col"}}) {
         LaunchBytes log;
-        im2col({Device::count_only, 1, nullptr, true, &log}, {2, width, 0, 1}, layout, false, nowhere, 4,
-               reinterpret_cast<real*>(64));
+        im2col({Device::count_only, 1, nullptr, true, &log}, {2, width, 0, 1}, layout, Taps::direct, nowhere,
+               4, reinterpret_cast<real*>(64));
         EXPECT_EQ(log.bytes.count(name), 1u) << width;
     }
 }
