@@ -1,12 +1,12 @@
 // A coupling and the last convolution of its network on a GPU: kernels with a thread block per image compute
-// the coupling from the convolution's taps (kernels/coupling_image.h). Forward writes the network's output to
-// memory only if it is saved, and backward never writes its gradient.
+// the coupling from the convolution's taps (kernels/coupling_by_image.h). Forward writes the network's output
+// to memory only if it is saved, and backward never writes its gradient.
 #pragma once
 
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/coupling_image.h"
+#include "kernels/coupling_by_image.h"
 #include "layers/coupling_network.h"
 
 namespace glow::inline GLOW_REAL {
@@ -34,8 +34,8 @@ struct CouplingByImage {
             context.workspace.take<real>(largest_block(context, H, W, N, true) * conv.columns.stride);
         each_block(context, N, [&](const ImageRows& block) {
             conv.forward_taps(context, block.pixels(), run_hidden(block), weight, taps);
-            coupling_forward_image(context.exec, images(block, h), taps, logdet + block.begin / H,
-                                   out != nullptr ? out + block.begin * W * outputs() : nullptr);
+            coupling_forward_by_image(context.exec, images(block, h), taps, logdet + block.begin / H,
+                                      out != nullptr ? out + block.begin * W * outputs() : nullptr);
         });
     }
 
@@ -68,10 +68,11 @@ struct CouplingByImage {
                 conv.forward_taps(context, pixels, h2, weight, taps);
             }
             Map* const dtaps = arena.take<Map>(pixels * stride);
-            coupling_backward_image<Map>(context.exec, images(block, tile.h), taps,
-                                         tile.saved != nullptr ? tile.saved->out + at * C : nullptr,
-                                         {tile.dlogdet, tile.dh + at * state_channels(), dtaps,
-                                          gradient.output_sums + tile.first + block.begin / H, gradient.N});
+            coupling_backward_by_image<Map>(
+                context.exec, images(block, tile.h), taps,
+                tile.saved != nullptr ? tile.saved->out + at * C : nullptr,
+                {tile.dlogdet, tile.dh + at * state_channels(), dtaps,
+                 gradient.output_sums + tile.first + block.begin / H, gradient.N});
             const NarrowOutputConv::BackwardTaps<Map> conv3{
                 .x = h2,
                 .weight = weight,

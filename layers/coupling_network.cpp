@@ -201,10 +201,10 @@ class Network : public CouplingNetwork {
     }
 
     // Whether fused kernels, with a thread block per image, compute the coupling from the taps of the last
-    // convolution, and its backward (kernels/coupling_image.h).
+    // convolution, and its backward (kernels/coupling_by_image.h).
     bool by_image(const Context& context) const {
         return form_ && engine_ != Engine::library && context.exec.tuned_for_gpu() &&
-               coupling_image_fits<Map>(H_, W_, outputs());
+               coupling_by_image_fits<Map>(H_, W_, outputs());
     }
 
     // Whether kernels of bf16 products compute the gradients of the ReLUs after the first and the 1x1

@@ -43,8 +43,8 @@ struct FoldedGradient {
     real* bias2;  // [w]
     real* conv3;  // [rows3, w]; unused if a library computes the last convolution
     // Sums for the gradients of the last convolution's bias, logs and edge weights, if a kernel processes an
-    // image per block (kernels/coupling_image.h): [output_sums(edge) * outputs, N]. nullptr: these gradients
-    // are added to the parameters' directly.
+    // image per block (kernels/coupling_by_image.h): [output_sums(edge) * outputs, N]. nullptr: these
+    // gradients are added to the parameters' directly.
     double* output_sums;
     index_t N;  // images
 };

@@ -29,12 +29,12 @@ struct CouplingImages {
 
 // Whether the backward kernel's shared memory holds an image. Map: type of the taps' gradient.
 template <class Map>
-bool coupling_image_fits(index_t H, index_t W, index_t outputs);
+bool coupling_by_image_fits(index_t H, index_t W, index_t outputs);
 
 // b <- coupling of b by out = (taps summed + edge + bias) scale; affine: logdet[n] += sum of log scale
 // (nats). taps [N*H*W, stride]. Writes out [N*H*W, outputs] unless nullptr.
-void coupling_forward_image(const Exec& exec, const CouplingImages& images, const real* taps, double* logdet,
-                            real* out);
+void coupling_forward_by_image(const Exec& exec, const CouplingImages& images, const real* taps,
+                               double* logdet, real* out);
 
 template <class Map>
 struct CouplingImagesGradient {
@@ -48,7 +48,7 @@ struct CouplingImagesGradient {
 };
 // h: y -> x, and the gradient. Reads out, if not nullptr, instead of taps.
 template <class Map>
-void coupling_backward_image(const Exec& exec, const CouplingImages& images, const real* taps,
-                             const real* out, const CouplingImagesGradient<Map>& gradient);
+void coupling_backward_by_image(const Exec& exec, const CouplingImages& images, const real* taps,
+                                const real* out, const CouplingImagesGradient<Map>& gradient);
 
 }  // namespace glow::inline GLOW_REAL

@@ -1,5 +1,5 @@
 #include "kernels/block.cuh"
-#include "kernels/coupling_image.h"
+#include "kernels/coupling_by_image.h"
 #include "kernels/coupling_math.h"
 #include "kernels/pack.cuh"
 
@@ -377,7 +377,7 @@ void with_kind(const CouplingImages& images, F f) {
 }  // namespace
 
 template <class Map>
-bool coupling_image_fits(index_t H, index_t W, index_t outputs) {
+bool coupling_by_image_fits(index_t H, index_t W, index_t outputs) {
     bool fits = false;
     if (outputs % 2 == 0)
         with_lanes(outputs, [&]<int kCount>() {
@@ -388,8 +388,8 @@ bool coupling_image_fits(index_t H, index_t W, index_t outputs) {
     return fits;
 }
 
-void coupling_forward_image(const Exec& exec, const CouplingImages& images, const real* taps, double* logdet,
-                            real* out) {
+void coupling_forward_by_image(const Exec& exec, const CouplingImages& images, const real* taps,
+                               double* logdet, real* out) {
     with_kind(images, [&]<bool kAffine, CouplingScale kScale, int kCount, int kWarps>() {
         using Kernel = CouplingForwardImage<kAffine, kScale, kCount, kWarps>;
         run_blocks(exec, {images.N, 1, Kernel::shared_bytes(images.outputs)},
@@ -398,8 +398,8 @@ void coupling_forward_image(const Exec& exec, const CouplingImages& images, cons
 }
 
 template <class Map>
-void coupling_backward_image(const Exec& exec, const CouplingImages& images, const real* taps,
-                             const real* out, const CouplingImagesGradient<Map>& gradient) {
+void coupling_backward_by_image(const Exec& exec, const CouplingImages& images, const real* taps,
+                                const real* out, const CouplingImagesGradient<Map>& gradient) {
     with_kind(images, [&]<bool kAffine, CouplingScale kScale, int kCount, int kWarps>() {
         using Kernel = CouplingBackwardImage<Map, kAffine, kScale, kCount, kWarps>;
         run_blocks(exec, {images.N, 1, Kernel::shared_bytes(images.H, images.W, images.outputs)},
@@ -407,10 +407,10 @@ void coupling_backward_image(const Exec& exec, const CouplingImages& images, con
     });
 }
 
-#define GLOW_INSTANTIATE(Map)                                                                                \
-    template bool coupling_image_fits<Map>(index_t, index_t, index_t);                                       \
-    template void coupling_backward_image<Map>(const Exec&, const CouplingImages&, const real*, const real*, \
-                                               const CouplingImagesGradient<Map>&);
+#define GLOW_INSTANTIATE(Map)                                                                      \
+    template bool coupling_by_image_fits<Map>(index_t, index_t, index_t);                          \
+    template void coupling_backward_by_image<Map>(const Exec&, const CouplingImages&, const real*, \
+                                                  const real*, const CouplingImagesGradient<Map>&);
 GLOW_INSTANTIATE(real)
 #if !defined(GLOW_REAL_DOUBLE)
 GLOW_INSTANTIATE(bfloat16)

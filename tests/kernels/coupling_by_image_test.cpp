@@ -1,7 +1,7 @@
 // The kernels that compute the coupling layer with a thread block per image, against the element-wise kernels
 // they replace: the same bits, and the same sums up to their order. Both run on the same device: a GPU, or
 // the CPU taking the GPU code paths.
-#include "kernels/coupling_image.h"
+#include "kernels/coupling_by_image.h"
 
 #include <gtest/gtest.h>
 
@@ -94,7 +94,7 @@ class Layer {
     Numbers forward_image(const std::function<void(CouplingImages&)>& change = [](CouplingImages&) {}) {
         CouplingImages images = this->images();
         change(images);
-        coupling_forward_image(device_.exec, images, taps_, logdet_, out_);
+        coupling_forward_by_image(device_.exec, images, taps_, logdet_, out_);
         return device_.results();
     }
 
@@ -137,8 +137,8 @@ class Layer {
         change(images);
         const index_t count = output_sums(c_.edge) * c_.outputs;
         double* const sums = device_.scratch<double>(count * c_.N);
-        coupling_backward_image<Map>(device_.exec, images, from_out ? nullptr : taps_,
-                                     from_out ? out_ : nullptr, {dlogdet, dh_, dtaps_, sums, c_.N});
+        coupling_backward_by_image<Map>(device_.exec, images, from_out ? nullptr : taps_,
+                                        from_out ? out_ : nullptr, {dlogdet, dh_, dtaps_, sums, c_.N});
         const std::vector<double> found = downloaded(device_.exec, count * c_.N, sums);
         std::vector<real> totals(static_cast<std::size_t>(count));
         for (index_t s = 0; s < count; ++s) {
@@ -169,7 +169,7 @@ class Layer {
     real* sums_;
 };
 
-class CouplingImage : public test::DeviceParityTest {
+class CouplingByImageKernels : public test::DeviceParityTest {
   protected:
     // Arrays in the order of Layer: h, dh, logdet, out, dtaps, sums. Sums of up to a thousand normal numbers
     // (by far most cases) in double, rounded once to real; a device contracts multiplications and additions
@@ -191,7 +191,7 @@ class CouplingImage : public test::DeviceParityTest {
     void expect_backward() {
         for (const Case& c : kCases) {
             SCOPED_TRACE(testing::Message() << c);
-            ASSERT_TRUE(coupling_image_fits<Map>(c.H, c.W, c.outputs));
+            ASSERT_TRUE(coupling_by_image_fits<Map>(c.H, c.W, c.outputs));
             const Numbers expected = Layer<Map>(target(), c).backward();
             EXPECT_EQ(difference(Layer<Map>(target(), c).backward_image(false), expected, exact()), "");
             EXPECT_EQ(difference(Layer<Map>(target(), c).backward_image(true), expected, exact()), "");
@@ -199,10 +199,10 @@ class CouplingImage : public test::DeviceParityTest {
     }
 };
 
-INSTANTIATE_TEST_SUITE_P(Targets, CouplingImage, testing::Values(test::kGpuPaths, test::kCuda),
+INSTANTIATE_TEST_SUITE_P(Targets, CouplingByImageKernels, testing::Values(test::kGpuPaths, test::kCuda),
                          test::target_name);
 
-TEST_P(CouplingImage, ForwardMatchesElementKernels) {
+TEST_P(CouplingByImageKernels, ForwardMatchesElementKernels) {
     for (const Case& c : kCases) {
         SCOPED_TRACE(testing::Message() << c);
         EXPECT_EQ(
@@ -211,7 +211,7 @@ TEST_P(CouplingImage, ForwardMatchesElementKernels) {
     }
 }
 
-TEST_P(CouplingImage, BackwardMatchesElementKernels) {
+TEST_P(CouplingByImageKernels, BackwardMatchesElementKernels) {
     expect_backward<real>();
 #if !defined(GLOW_REAL_DOUBLE)
     expect_backward<bfloat16>();
@@ -219,7 +219,7 @@ TEST_P(CouplingImage, BackwardMatchesElementKernels) {
 }
 
 // The comparisons above see one wrong index, sign or edge.
-TEST_P(CouplingImage, ComparisonFindsSabotage) {
+TEST_P(CouplingByImageKernels, ComparisonFindsSabotage) {
     const Case c = kCases[3];
     const Case edge = kCases[0];
     const auto transpose = [](CouplingImages& images) { std::swap(images.H, images.W); };
@@ -244,11 +244,11 @@ TEST_P(CouplingImage, ComparisonFindsSabotage) {
 
 // What a block can hold: the first level of 64x64 images in bf16, but not that of 128x128.
 TEST(CouplingImageSize, FitsSharedMemory) {
-    EXPECT_TRUE(coupling_image_fits<real>(16, 16, 12));
-    EXPECT_FALSE(coupling_image_fits<real>(64, 64, 12));
-    EXPECT_FALSE(coupling_image_fits<real>(4, 4, 15));
+    EXPECT_TRUE(coupling_by_image_fits<real>(16, 16, 12));
+    EXPECT_FALSE(coupling_by_image_fits<real>(64, 64, 12));
+    EXPECT_FALSE(coupling_by_image_fits<real>(4, 4, 15));
 #if !defined(GLOW_REAL_DOUBLE)
-    EXPECT_TRUE(coupling_image_fits<bfloat16>(32, 32, 12));
+    EXPECT_TRUE(coupling_by_image_fits<bfloat16>(32, 32, 12));
 #endif
 }
 
