@@ -90,11 +90,11 @@ fi
 python=$(realpath /usr/bin/python3)
 version=$(basename "$python")
 packages=$root/usr/local/lib/$version/dist-packages/nvidia
-mkdir -p "$root/usr/lib/beside" "$packages"
+mkdir -p "$root/usr/lib/copied" "$packages"
 cp "$python" "$root/usr/bin/"
 cp -r "/usr/lib/$version" "$root/usr/lib/"
-ldd "$python" | awk '$3 ~ /^\// { print $3 }' | while read -r library; do cp -L "$library" "$root/usr/lib/beside/"; done
-printf '#!/bin/sh\nLD_LIBRARY_PATH=/usr/lib/beside exec /usr/bin/%s "$@"\n' "$version" >"$root/bin/python3"
+ldd "$python" | awk '$3 ~ /^\// { print $3 }' | while read -r library; do cp -L "$library" "$root/usr/lib/copied/"; done
+printf '#!/bin/sh\nLD_LIBRARY_PATH=/usr/lib/copied exec /usr/bin/%s "$@"\n' "$version" >"$root/bin/python3"
 chmod +x "$root/bin/python3"
 everything=$root/libraries
 mv "$toolkit" "$everything"

@@ -17,7 +17,7 @@ struct CouplingImages {
     CouplingScale coupling_scale;  // of an affine coupling
     index_t N, H, W;
     index_t outputs;          // channels of the network's output
-    index_t stride;           // elements of a pixel's taps, of which tap * outputs + c are used
+    index_t stride;           // elements of a pixel's taps: tap * outputs + c, then padding
     const real* edge_weight;  // [(c * 9 + tap) * edge_stride]; nullptr: no edge channel
     index_t edge_stride;
     const real* bias;     // [outputs]

@@ -420,7 +420,7 @@ void set_errors() {
     });
 }
 
-// pybind11 before 2.12 knows the arrays of NumPy 1 only: with NumPy 2, new arrays would repeat one value.
+// pybind11 before 2.12 supports the arrays of NumPy 1 only: with NumPy 2, new arrays would repeat one value.
 void refuse_newer_numpy() {
 #if PYBIND11_VERSION_HEX < 0x020C0000
     const auto version = py::module_::import("numpy").attr("__version__").cast<std::string>();

@@ -15,7 +15,7 @@ void Context::gemm(const Gemm& product, const void* a, const void* b, void* c,
     if (exec.observer != nullptr) exec.observer->launch("gemm", bytes_of(product));
     if (counting()) return;
     blas.run(product, a, b, c, data, scratch);
-    Heartbeat::of_this_thread().beat();  // 98% of a step are products, none of which takes long
+    Heartbeat::of_this_thread().beat();  // 98% of a step is products, each of them short
 }
 
 void Context::convolve(const Convolution& convolution, const void* first, const void* second,

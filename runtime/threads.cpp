@@ -37,7 +37,7 @@ std::ptrdiff_t threads_alive() {
 
 thread_local bool lost_by_fork = false;
 
-// From now on, a fork() marks the thread that goes on in the child.
+// From now on, a fork() marks the thread that continues in the child.
 void watch_forks() {
     static const int failed = pthread_atfork(nullptr, nullptr, [] { lost_by_fork = true; });
     static_cast<void>(failed);  // no memory: a child may wait forever

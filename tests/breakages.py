@@ -185,7 +185,7 @@ def main():
     parser.add_argument("sources", nargs="+", help="source files and folders of the repository, such as layers or kernels/coupling.cu")
     parser.add_argument("--list", action="store_true", help="only list the breakages, numbered")
     parser.add_argument("--only", help="their numbers, separated by commas")
-    parser.add_argument("--count", type=int, help="draw so many of them")
+    parser.add_argument("--count", type=int, help="draw this many of them at random")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--tests", nargs="*", help="test executables; default: those of the folder and of the folders above it")
     parser.add_argument("--scratch", type=Path, help="folder of the copy, kept for the next run; default: a temporary one, removed")

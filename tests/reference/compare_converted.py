@@ -338,7 +338,7 @@ def refusals(folder):
     complex_[weight], text_[weight] = large[weight] + 1j, large[weight].astype("U9")
     large[weight] = large[weight] + 1e300
     def stored(permutation, name, change):
-        """Weights of ours, of which one is changed, as an .npz."""
+        """Our weights with one of them changed, as an .npz."""
         ours = make_config(levels=1, depth=1, width=4, permutation=permutation)
         tensors = random_parameters(ours, 1)
         return file(f"{permutation}-{len(list(folder.iterdir()))}.npz", {"config": json.dumps(ours), **tensors, name: change(tensors[name])})

@@ -204,7 +204,8 @@ def inputs_and_sizes(folder, labels):
 
 
 def not_finite(folder, labels):
-    """Latents of which some overflow: as many images as the command crosses out, and the others as before. The command takes no NaN."""
+    """Some latents overflow: the export marks as many images as the command crosses out, and the others are unchanged. The command
+    refuses NaN."""
     checkpoint, _ = checkpoint_of(folder, {})
     expected = Expected(folder, checkpoint, images_of(read_config(checkpoint)), labels)
     for state in ("float64", "float32"):

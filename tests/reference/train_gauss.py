@@ -83,8 +83,8 @@ def main():
 
     for weights, params in (("raw", model.params), ("ema", {**model.params, **ema})):
         bpd, error = test_bpd(config, params, test, options.batch, generator)
-        beside = "" if entropy is None else f", {bpd - entropy:+.4f} from the entropy {entropy:.4f}"
-        print(f"{weights} weights after {t} steps: test {bpd:.4f} +- {error:.4f} bits/dim{beside}")
+        difference = "" if entropy is None else f", {bpd - entropy:+.4f} from the entropy {entropy:.4f}"
+        print(f"{weights} weights after {t} steps: test {bpd:.4f} +- {error:.4f} bits/dim{difference}")
     return 0
 
 

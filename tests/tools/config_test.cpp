@@ -252,7 +252,7 @@ TEST(Config, CommandLineOverridesFile) {
     for (const char* line :
          {"levels = 4", "lr = 0.5", "shuffle = true", "eval-every = '9'", "augment = 'none'"})
         EXPECT_NE(text.find(fmt::format("\n{}\n", line)), std::string::npos) << line << text;
-    // A later check knows the origin of the value.
+    // A later check reports where the value came from.
     EXPECT_EQ(with_origin(configured.app, configured.origins, "--lr 7: it must be less"),
               "c.toml:2: --lr 7: it must be less");
     EXPECT_EQ(with_origin(configured.app, configured.origins, "--levels is 4; no"), "--levels is 4; no");

@@ -10,7 +10,7 @@ mapfile -t scripts < <(find "$root"/{cmake,examples,python,tests,tools} -name '*
 for script in "$root/.ci/run" "${scripts[@]}"; do
     name=${script#"$root/"}
     read -r shell <"$script"
-    # A sh is not a bash everywhere: Debian's knows no arrays and no {a,b}.
+    # A sh is not a bash everywhere: Debian's has no arrays and no {a,b}.
     case $shell in
         '#!/usr/bin/env bash' | '#!/bin/bash') shell='bash' ;;
         '#!/bin/sh') shell='sh' ;;
@@ -372,7 +372,7 @@ else
     check "quickstart: evaluates newer weights" logged "glow_eval .*--no-ema"
 
     : >"$copy/log"
-    expect 0 "quickstart: synthetic beside CIFAR-10" quickstart --synthetic
+    expect 0 "quickstart: --synthetic although CIFAR-10 exists" quickstart --synthetic
     check "quickstart: synthetic set made" logged "glow_data synthetic gauss --size 8"
     check "quickstart: a folder of its own" test -e "$copy/runs/quickstart-gauss/samples.png"
 

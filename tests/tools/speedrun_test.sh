@@ -116,9 +116,9 @@ PYTHON
 speedrun 2 "a finished run that was trained on" --data "$work/d.h5" --out "$run" --seed 7 -- "${tiny[@]}"
 says "trained on since"
 
-# ---- a run leaves the page alone that report.py writes meanwhile -----------------------------------------------------------
+# ---- a run does not remove a page that report.py is writing ---------------------------------------------------------------
 
-python3 - "$root" "$bin" "$run" <<'PYTHON' >"$work/log" 2>&1 || bad "a page written while its run goes on"
+python3 - "$root" "$bin" "$run" <<'PYTHON' >"$work/log" 2>&1 || bad "a page written while its run continues"
 import subprocess, sys
 from pathlib import Path
 

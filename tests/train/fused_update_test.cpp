@@ -156,7 +156,7 @@ TEST(FusedUpdate, DriftDiscardsStepAndSavesMore) {
             try {
                 training.trainer.step(training.images.batch(), update);
             } catch (const DriftError&) {
-                FAIL() << "it goes on for ever";
+                FAIL() << "repeats the step forever";
             }
         },
         Error);

@@ -350,7 +350,7 @@ TEST_F(Malformed, Checkpoints) {
         changed.erase(key);
         // those that older files lack are optional
         if (key != "coupling_scale" && !key.starts_with("dequant_")) configure("no " + key, changed);
-        // Of other types one each in turn, and an unknown word where words are valid.
+        // A value of another type, alternating between types, or an unknown word where words are valid.
         const ordered_json types[] = {nullptr, "word", ordered_json::array({1})};
         for (const ordered_json& other :
              {types[value.is_string() ? 1 : turn++ % 3], ordered_json(-1), ordered_json(1e300)}) {

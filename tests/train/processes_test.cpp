@@ -157,7 +157,7 @@ TEST(DistributedTrainer, DriftOnOneRankRetriesStepOnAll) {
     options.drift_tolerance = 1e-300;
     Pair pair(options);
     EXPECT_THROW(pair.step_shared(), Error);
-    EXPECT_EQ(g_processes->all_reduce_sum(1), g_processes->size());  // and nobody is left behind in it
+    EXPECT_EQ(g_processes->all_reduce_sum(1), g_processes->size());  // no rank still waits in the step
 }
 
 TEST(DistributedTrainer, RanksAgreeOnNonFiniteLoss) {

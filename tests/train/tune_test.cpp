@@ -146,7 +146,7 @@ TEST(Engines, LibraryStepIsEquivalent) {
     EXPECT_EQ(total(rebuilt.memory.peak()), total(rebuilt.plan.bytes));
 }
 
-// Products by the CPU's library, with three algorithms, of which one takes no extra time.
+// Products by the CPU's library, with three algorithms; one takes no extra time.
 struct ThreeAlgorithms : Blas {
     std::size_t scratch_bytes(const Gemm& gemm) override { return products->scratch_bytes(gemm); }
     void run(const Gemm& gemm, const void* a, const void* b, void* c, const EpilogueData& data,
