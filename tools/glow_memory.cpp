@@ -144,8 +144,8 @@ std::size_t available_bytes(Device device) {
 // ---- A point, in a separate process --------------------------------------------------------------------
 
 // The CSV row of a point without the columns of repeats; without a result, the counted values.
-std::string row(const Request& request, const Point& p, const MemoryPlan& plan, const MemoryResult* result,
-                std::optional<double> cosine) {
+std::string row(const Request& request, const Point& p, const MemoryPlan& plan,
+                const MemoryMeasurement* result, std::optional<double> cosine) {
     const MemoryBytes& bytes = result != nullptr ? result->peak : plan.bytes;
     std::string text =
         fmt::format("{},{},{},{},{},{},{},{},{},{}", p.mode, p.levels, p.depth, request.width, p.size,
@@ -175,8 +175,8 @@ void run_point(const CommandLine& command, const Request& request) {
     }
     const Backend backend = open_backend(command, parse_device(request.device), request.threads);
     const MemoryPoint point = memory_point(request, p);
-    const MemoryPlan plan = predict(point, backend);
-    const MemoryResult result = measure(point, plan, backend);
+    const MemoryPlan plan = memory_plan(point, backend);
+    const MemoryMeasurement result = measure_memory(point, plan, backend);
     std::optional<double> cosine;
     if (request.cosine && !request.fused_update)
         cosine = gradient_cosine(point, result, backend, available_bytes(backend.exec().device));
@@ -237,7 +237,7 @@ index_t largest_under(const Request& request, Axis axis, Point p, double gib, co
     const index_t unit = axis == Axis::size ? index_t{1} << p.levels : 1, most = last_of(axis, p) / unit;
     return unit * largest_that_fits(most, [&](index_t x) {
                coordinate(p, axis) = x * unit;
-               return total(predict(memory_point(request, p), backend).bytes) <= bytes;
+               return total(memory_plan(memory_point(request, p), backend).bytes) <= bytes;
            });
 }
 
@@ -419,13 +419,13 @@ void experiment(CommandLine& command, Request& request, const std::vector<std::s
     for (int round = 1; round < request.repeats && !request.predict; ++round)
         for (std::size_t i = 0; i < all.size(); ++i) {
             if (std::ssize(measured[i]) + 1 < round) continue;  // failed in an earlier round
-            const MemoryPlan plan = predict(memory_point(request, all[i]), backend);
+            const MemoryPlan plan = memory_plan(memory_point(request, all[i]), backend);
             if (auto line = measured_row(command, all[i], total(plan.bytes), device, arguments, failed))
                 measured[i].push_back(*line);
         }
     for (std::size_t i = 0; i < all.size(); ++i) {
         const Point& p = all[i];
-        const MemoryPlan plan = predict(memory_point(request, p), backend);
+        const MemoryPlan plan = memory_plan(memory_point(request, p), backend);
         if (request.predict) {
             measured[i] = {row(request, p, plan, nullptr, {})};
         } else if (std::ssize(measured[i]) + 1 == request.repeats) {

@@ -84,15 +84,15 @@ struct Parts {
 
 }  // namespace
 
-MemoryPlan predict(const MemoryPoint& point, const Backend& backend) {
+MemoryPlan memory_plan(const MemoryPoint& point, const Backend& backend) {
     return memory_plan(options_of(point), point.options.batch, backend,
                        point.with_optimizer ? PlanScope::trainer : PlanScope::gradients);
 }
 
-MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Backend& backend) {
+MemoryMeasurement measure_memory(const MemoryPoint& point, const MemoryPlan& plan, const Backend& backend) {
     using Clock = std::chrono::steady_clock;
     const std::size_t before = bytes_taken(backend);
-    MemoryResult result;
+    MemoryMeasurement measured;
     Parts parts(point, plan, backend);
     Trainer& trainer = parts.trainer;
     trainer.initialize(parts.images.batch());
@@ -100,41 +100,42 @@ MemoryResult measure(const MemoryPoint& point, const MemoryPlan& plan, const Bac
     trainer.reset_optimizer();
     OptimizerStep update;
     update.lr_t = 0;  // every pass uses the same weights
-    result.step_ms = HUGE_VAL;
+    measured.step_ms = HUGE_VAL;
     for (int pass = 0; pass < point.passes; ++pass) {
         const auto start = Clock::now();
-        result.drift = trainer.step(parts.images.batch(), update).drift;
-        result.step_ms =
-            std::min(result.step_ms, std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+        measured.drift = trainer.step(parts.images.batch(), update).drift;
+        measured.step_ms = std::min(measured.step_ms,
+                                    std::chrono::duration<double, std::milli>(Clock::now() - start).count());
     }
-    result.peak = parts.memory.peak();
+    measured.peak = parts.memory.peak();
     const std::size_t after =
         bytes_taken(backend);  // on a GPU of all processes: others may have given some back
-    result.process_bytes = after > before ? after - before : 0;
+    measured.process_bytes = after > before ? after - before : 0;
     const index_t size = trainer.glow().parameters().size();
-    result.params = downloaded(backend.exec(), size, trainer.weights().params);
+    measured.params = downloaded(backend.exec(), size, trainer.weights().params);
     if (trainer.gradients() != nullptr)
-        result.gradients = downloaded(backend.exec(), size, trainer.gradients());
-    return result;
+        measured.gradients = downloaded(backend.exec(), size, trainer.gradients());
+    return measured;
 }
 
-std::optional<double> gradient_cosine(const MemoryPoint& point, const MemoryResult& result,
+std::optional<double> gradient_cosine(const MemoryPoint& point, const MemoryMeasurement& measured,
                                       const Backend& backend, std::size_t available) {
     MemoryPoint exact = point;
     exact.with_optimizer = false;
     exact.options.memory =
         point.options.memory == MemoryMode::checkpoint ? MemoryMode::store : MemoryMode::checkpoint;
     exact.options.float_states = exact.options.rounding_bits = exact.options.fused_update = false;
-    const MemoryPlan plan = predict(exact, backend);
+    const MemoryPlan plan = memory_plan(exact, backend);
     if (total(plan.bytes) > available) return std::nullopt;
     Parts parts(exact, plan, backend);
-    upload(backend.exec(), std::ssize(result.params), result.params.data(), parts.trainer.weights().params);
+    upload(backend.exec(), std::ssize(measured.params), measured.params.data(),
+           parts.trainer.weights().params);
     parts.trainer.reset_optimizer();
     parts.trainer.step(parts.images.batch(), {});
     const std::vector<float> gradients =
-        downloaded(backend.exec(), std::ssize(result.gradients), parts.trainer.gradients());
+        downloaded(backend.exec(), std::ssize(measured.gradients), parts.trainer.gradients());
     GradientComparison comparison;
-    comparison.add(result.gradients, gradients);
+    comparison.add(measured.gradients, gradients);
     return comparison.cosine();
 }
 
