@@ -12,7 +12,7 @@
 
 namespace glow {
 
-class Session;
+struct Session;
 struct StepResult;
 
 // Rolls a run back to an earlier checkpoint. All functions are collective.
