@@ -15,6 +15,7 @@ namespace glow {
 namespace {
 
 TrainingOptions training_options(const TrainOptions& given, const ModelConfig& model) {
+    check(model);
     if (given.batch < 1 || given.batch > 1 << 20) throw InputError("batch: expected 1 .. 2^20 images");
     TrainingOptions options;
     options.model = model;

@@ -539,6 +539,15 @@ TEST_F(Library, InputGradientRefusesWhatIsNotFinite) {
 }
 
 TEST_F(Library, RefusesNumbersOutOfRange) {
+    for (std::int64_t ModelShape::*const member :
+         {&ModelShape::height, &ModelShape::width, &ModelShape::channels, &ModelShape::levels,
+          &ModelShape::depth, &ModelShape::hidden})
+        for (const std::int64_t value : {std::numeric_limits<std::int64_t>::min(), std::int64_t{-1},
+                                         std::int64_t{0}, std::int64_t{1} << 40}) {
+            TrainOptions wrong = options(1);
+            wrong.shape.*member = value;
+            EXPECT_THROW(ModelTrainer{wrong}, InvalidArgument) << value;
+        }
     for (const int threads : {-5, 4097, 1000000}) {
         EXPECT_THROW(model(threads), std::runtime_error) << threads;
         EXPECT_THROW(ModelTrainer(options(threads)), std::runtime_error) << threads;
