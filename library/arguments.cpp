@@ -18,6 +18,12 @@ void visit_shape(Shape& shape, Config& config, Copy copy) {
 
 }  // namespace
 
+std::filesystem::path checked_name(const std::string& name) {
+    if (name.find('\0') != std::string::npos)
+        throw InputError("the name of a file cannot contain a null character");
+    return name;
+}
+
 ModelShape shape_of(const ModelConfig& config) {
     ModelShape shape;
     visit_shape(shape, config, [](auto& member, const auto& field) { member = field; });

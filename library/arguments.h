@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+#include <string>
 #include <utility>
 
 #include "glow/glow.h"
@@ -31,6 +33,9 @@ auto run_on(const Owner& owner, F f) {
         return f();
     });
 }
+
+// A file's name, which the system would cut off at a null character.
+std::filesystem::path checked_name(const std::string& name);
 
 ModelShape shape_of(const ModelConfig& config);
 ModelConfig config_of(const ModelShape& shape);

@@ -120,10 +120,11 @@ struct ModelTrainer::State {
         return last.bits_per_dim;
     }
 
-    void save(const std::string& file) {
+    void save(const std::string& name) {
+        const std::filesystem::path file = checked_name(name);
         if (!initialized) throw InputError("save: call initialize() first");
         refuse_suffix_of_other_format(file);
-        for (const std::filesystem::path& target : {std::filesystem::path(file), target_of(file)})
+        for (const std::filesystem::path& target : {file, target_of(file)})
             refuse_file_of_run("save():", file, target);  // checkpoints of glow_train hold more
         trainer.check_usable();
         save_checkpoint(file, to_json(options), progress, nullptr, trainer.glow().parameters(),
@@ -148,7 +149,7 @@ ModelTrainer::ModelTrainer(const TrainOptions& options) {
 ModelTrainer::ModelTrainer(const std::string& checkpoint, const TrainOptions& options) {
     const cuda::DeviceScope callers;
     state_ = with_public_errors([&] {
-        const ModelFile file(checkpoint);
+        const ModelFile file(checked_name(checkpoint));
         CheckpointInfo info = read_checkpoint_info(file.checkpoint());
         auto state = std::make_unique<State>(options, info.model);
         // A running training may move latest.h5 to another checkpoint between two reads.

@@ -41,8 +41,8 @@ ImageProblems problems_of(const std::vector<double>& largest) {
 
 struct TrainedModel::State {
     State(const std::string& checkpoint, const LoadOptions& options)
-        : session(checkpoint, {options.averaged, parse_device(options.device), options.threads,
-                               parse_name<Precision>(options.precision), options.batch}) {}
+        : session(checked_name(checkpoint), {options.averaged, parse_device(options.device), options.threads,
+                                             parse_name<Precision>(options.precision), options.batch}) {}
     const ModelConfig& config() { return session.config(); }
 
     std::vector<double> bits_per_dim(const PixelArray& images, const NoiseOptions& noise) {

@@ -142,6 +142,16 @@ TEST_F(Library, SaveRefusesSuffixesOfOtherFormats) {
     trainer.save((folder / "w.checkpoint").string());
 }
 
+// The system would use the part before the null character.
+TEST_F(Library, RefusesNamesWithNullCharacters) {
+    ModelTrainer trainer(options(1));
+    trainer.initialize(images);
+    const std::string cut = file + std::string("\0.bak", 5);
+    EXPECT_THROW(trainer.save(cut), InvalidArgument);
+    EXPECT_THROW(ModelTrainer(cut, options(1)), InvalidArgument);
+    EXPECT_THROW(TrainedModel{cut}, InvalidArgument);
+}
+
 // Noise depends on an image's index in the data set, not on the call or pass that it is in.
 TEST_F(Library, ScoresInPartsLikeAtOnce) {
     TrainedModel trained(file, {.averaged = false, .device = "cpu", .batch = 4, .threads = 1});
