@@ -259,6 +259,7 @@ class Model:
     def _differentiable_latents(self, x: Any, array: Any, classes: np.ndarray | None) -> list[Any]:
         """encode() as a function that PyTorch differentiates."""
         caller = Caller(x)
+        classes = None if classes is None else classes.copy()  # the caller may change them before the derivative is computed
 
         def values() -> tuple[Any, ...]:
             return tuple(caller.result(level) for level in self._model.encode(array, classes))

@@ -255,6 +255,22 @@ class Gradient(unittest.TestCase):
         with self.assertRaisesRegex(RuntimeError, "inplace"):
             loss.backward()
 
+    @needs("torch")
+    def test_labels_may_change_before_latents_are_differentiated(self):
+        import torch
+
+        owner = glow.load(make_conditional_run(), device="cpu", threads=1)
+        slopes = []
+        for change in (False, True):
+            x = torch.from_numpy(make_images(3) + 0.5).requires_grad_(True)
+            labels = np.array([0, 1, 2], np.int32)
+            latents = owner.encode(x, labels)
+            if change:
+                labels[:] = [2, 0, 99]
+            (latents[-1] ** 2).sum().backward()
+            slopes.append(x.grad)
+        self.assertTrue(torch.equal(*slopes))
+
     @needs("h5py")
     @needs("torch")
     def test_latents_match_pytorch_reference(self):
