@@ -79,11 +79,13 @@ def _detached(x: Any, name: str) -> Any:
 
 
 def wants_gradient(x: Any) -> bool:
-    """Whether PyTorch records operations on x to differentiate them."""
+    """Whether PyTorch records operations on x to differentiate them. Raises ValueError for its forward mode."""
     if library_of(x) != "torch":
         return False
     import torch
 
+    if torch.autograd.forward_ad.unpack_dual(x).tangent is not None:  # it would count as 0
+        raise ValueError("x: derivatives in forward mode are not implemented: use backward() or torch.autograd.grad()")
     return torch.is_grad_enabled() and x.requires_grad
 
 
@@ -95,23 +97,44 @@ def differentiable(x: Any, values_and_gradient: Callable[[], tuple[Any, Any]]) -
 @functools.lru_cache(maxsize=None)
 def _torch_function() -> Any:
     import torch
-    from torch.autograd.function import once_differentiable
 
     class ValuesWithGradient(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Any, values_and_gradient: Callable[[], tuple[Any, Any]]) -> Any:
             values, gradient = values_and_gradient()
-            ctx.save_for_backward(gradient)
-            ctx.dtype = x.dtype
+            ctx.save_for_backward(x, gradient)
             return values
 
         @staticmethod
-        @once_differentiable
         def backward(ctx: Any, upstream: Any) -> Any:
-            (gradient,) = ctx.saved_tensors
-            return (upstream.view(-1, 1, 1, 1) * gradient).to(ctx.dtype), None
+            x, gradient = ctx.saved_tensors
+            return _once(lambda: (upstream.view(-1, 1, 1, 1) * gradient).to(x.dtype), x, upstream), None
 
     return ValuesWithGradient
+
+
+def _once(derivative: Callable[[], Any], *of: Any) -> Any:
+    """derivative(), a function of these tensors that PyTorch refuses to differentiate. With its own once_differentiable, the
+    derivative would often count as a constant: 0 in a Hessian or in the gradient of a penalty."""
+    import torch
+
+    return _torch_function_without_derivative().apply(derivative, *of) if torch.is_grad_enabled() else derivative()
+
+
+@functools.lru_cache(maxsize=None)
+def _torch_function_without_derivative() -> Any:
+    import torch
+
+    class WithoutDerivative(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, values: Callable[[], Any], *of: Any) -> Any:
+            return values()
+
+        @staticmethod
+        def backward(ctx: Any, *upstream: Any) -> Any:
+            raise RuntimeError("log_prob(), bits_per_dim() and encode() of a glow.Model cannot be differentiated twice")
+
+    return WithoutDerivative
 
 
 def differentiable_parts(
@@ -124,7 +147,6 @@ def differentiable_parts(
 @functools.lru_cache(maxsize=None)
 def _torch_function_of_parts() -> Any:
     import torch
-    from torch.autograd.function import once_differentiable
 
     class PartsWithGradient(torch.autograd.Function):
         @staticmethod
@@ -134,10 +156,9 @@ def _torch_function_of_parts() -> Any:
             return values()
 
         @staticmethod
-        @once_differentiable
         def backward(ctx: Any, *upstream: Any) -> Any:
             (x,) = ctx.saved_tensors
-            return ctx.gradient(x, upstream).to(x.dtype), None, None
+            return _once(lambda: ctx.gradient(x, upstream).to(x.dtype), x, *upstream), None, None
 
     return PartsWithGradient
 

@@ -213,6 +213,23 @@ class Arrays(unittest.TestCase):
         empty = x[:0]
         self.model.log_prob(empty).sum().backward()
 
+    @needs("torch")
+    def test_derivatives_that_do_not_exist_are_refused(self):
+        """PyTorch would take them for 0."""
+        import torch
+        from torch.autograd import forward_ad
+
+        x = torch.from_numpy(self.images + 0.5).requires_grad_(True)
+        for call in (self.model.log_prob, self.model.bits_per_dim, lambda x: self.model.encode(x)[1]):
+            (slope,) = torch.autograd.grad(call(x).sum(), x, create_graph=True)
+            with self.assertRaisesRegex(RuntimeError, "twice"):
+                ((slope**2).sum() + (x**2).sum()).backward()
+            for function in (torch.autograd.functional.hvp, torch.autograd.functional.jvp):
+                with self.assertRaisesRegex(RuntimeError, "twice"):
+                    function(lambda x: call(x).sum(), x.detach(), torch.ones_like(x))
+            with forward_ad.dual_level(), self.assertRaisesRegex(ValueError, "forward mode"):
+                call(forward_ad.make_dual(x.detach(), torch.ones_like(x)))
+
     @needs("jax")
     def test_jax(self):
         import jax
