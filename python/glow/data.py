@@ -70,14 +70,18 @@ def images_of_run(images: Any, labels: Any, valid: Any, valid_labels: Any) -> Sp
     array, classes = train
     if array.ndim != 4:
         raise ValueError(f"data must be uint8 [N, H, W, C], got {list(array.shape)}")
-    taken = _extension.draw_validation(len(array), float(valid), classes)
+    try:
+        fraction = float(valid)
+    except OverflowError:
+        raise ValueError(f"valid must be a fraction from 0 to below 1, got {valid}") from None
+    taken = _extension.draw_validation(len(array), fraction, classes)
     parts = {"train": ~taken, "valid": taken} if taken.any() else {"train": ~taken}
     return {split: (array[part], None if classes is None else classes[part]) for split, part in parts.items()}
 
 
 def _items(values: Any, name: str, labels: Any) -> tuple[Any, Any]:
     """Images and labels. Those of a data set of PyTorch are read item by item."""
-    is_dataset = hasattr(values, "__getitem__") and hasattr(values, "__len__") and not isinstance(values, (list, tuple, Mapping))
+    is_dataset = hasattr(values, "__getitem__") and hasattr(values, "__len__") and not isinstance(values, (list, tuple, Mapping, type))
     if not is_dataset or device_of(values) is not None or numpy_reads(values):
         return values, labels
     items = [values[i] for i in range(len(values))]

@@ -306,9 +306,10 @@ class Run:
     """The folder of a run."""
 
     def __init__(self, folder: str | bytes | os.PathLike[str]) -> None:
-        self.folder = Path(_name(folder))
-        if not self.folder.is_dir():
-            raise ValueError(f"{self.folder}: no such folder")
+        name = _name(folder)
+        if not os.path.isdir(name):  # unlike Path, for a name that is empty or too long too
+            raise ValueError(f"{name}: no such folder")
+        self.folder = Path(name)
 
     def __repr__(self) -> str:
         return f"glow.Run({str(self.folder)!r})"

@@ -421,8 +421,12 @@ with glow.train({str(DATA)!r}, out={str(FOLDER / "forks")!r}, **{ {**ENDLESS, "c
         ):
             with self.assertRaises(ERRORS, msg=f"{data} {out}"):
                 list(glow.train(data, out=out, **OPTIONS))
-        with self.assertRaises(ERRORS):
-            glow.Run("/nonexistent")
+        for images, valid in ((make_images(4), 10**400), (range, None)):
+            with self.assertRaises(ERRORS):
+                glow.train(images, out=FOLDER / "refused", valid=valid, **OPTIONS)
+        for name in ("/nonexistent", "", "a" * 300):
+            with self.assertRaisesRegex(ERRORS, "no such folder"):
+                glow.Run(name)
         with self.assertRaises(ERRORS):
             glow.Run(FOLDER).metrics
 
