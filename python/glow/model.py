@@ -168,7 +168,10 @@ class Model:
         """Number of training steps of the checkpoint. `step` is another name."""
         return self._model.step
 
-    step = training_steps
+    @property
+    def step(self) -> int:  # type checkers would take an alias of a property for a method
+        """Another name of training_steps."""
+        return self.training_steps
 
     @property
     def averaged(self) -> bool:
