@@ -103,6 +103,18 @@ struct RestoreRoundings {
     }
 };
 
+struct RestoreNoisyPixels {
+    static constexpr const char* name = "restore_noisy_pixels";
+    static constexpr double kBytes = 2 * sizeof(state_t);
+    state_t* h;
+    GLOW_HD void operator()(index_t i) const {
+        const double kRound = 0x1.8p19;  // adding and subtracting it rounds to a multiple of 2^-33
+        const double x = h[i], pixel = (x + kRound) - kRound;
+        const bool is_tie = round_state<float>(pixel - 0x1p-35) != round_state<float>(pixel + 0x1p-35);
+        if (is_tie && ::fabs(x - pixel) < 0x1p-35) h[i] = pixel;
+    }
+};
+
 struct SaveFloat {
     static constexpr const char* name = "save_float";
     const state_t* from;
@@ -135,6 +147,10 @@ void save_roundings(const Exec& exec, index_t rows, index_t C, const state_t* h,
 template <class Map>
 void restore_roundings(const Exec& exec, index_t rows, index_t C, const std::uint64_t* words, state_t* h) {
     for_each_row_channel(exec, groups(rows), C / 2, RestoreRoundings<Map>{rows, C, words, h});
+}
+
+void restore_noisy_pixels(const Exec& exec, index_t count, state_t* h) {
+    for_each(exec, count, RestoreNoisyPixels{h});
 }
 
 void save_float(const Exec& exec, index_t count, const state_t* from, float* to) {

@@ -22,6 +22,11 @@ void save_roundings(const Exec& exec, index_t rows, index_t C, const state_t* h,
 template <class Map>
 void restore_roundings(const Exec& exec, index_t rows, index_t C, const std::uint64_t* words, state_t* h);
 
+// Before restore_roundings(), for reconstructed pixels with uniform noise: their true values are multiples of
+// 2^-33. With fewer than 7 bits many of them lie exactly between two floats, where any drift changes the
+// rounding. Makes these exact if they drifted by less than 2^-35, and keeps all others.
+void restore_noisy_pixels(const Exec& exec, index_t count, state_t* h);
+
 // to[i] = round_state<float>(from[i]), and back.
 void save_float(const Exec& exec, index_t count, const state_t* from, float* to);
 void restore_float(const Exec& exec, index_t count, const float* from, state_t* to);

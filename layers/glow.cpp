@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/elementwise.h"
+#include "kernels/saved_state.h"
 #include "runtime/device.h"
 #include "runtime/trace.h"
 
@@ -294,6 +295,8 @@ void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, cons
         mixing.backward(context, flow, gradient);
     } else {
         if (first || !step.replaces_state()) mixing.inverse(context, flow);
+        if (first && saved.policy_.noisy_pixels)
+            restore_noisy_pixels(context.exec, flow.N * level.shape.size(), flow.h);
         // Restoring an exact state stops drift from propagating further.
         const state_t* const x =
             SavedActivations::restore(context, level.shape, step, first, precision_, flow);

@@ -16,6 +16,7 @@ struct MemoryPolicy {
     std::vector<index_t> last_maps = {};
     bool float_states = false;   // save states in float: half the bytes
     bool rounding_bits = false;  // for unsaved states, save how they round: one bit per network input
+    bool noisy_pixels = false;   // with rounding bits: images are pixels with uniform noise, or none
 
     bool operator==(const MemoryPolicy&) const = default;
 

@@ -25,6 +25,7 @@ MemoryPolicy policy_of(const TrainingOptions& options, const Glow& glow, index_t
     policy.maps = options.memory == MemoryMode::store;
     policy.float_states = options.float_states;
     policy.rounding_bits = options.rounding_bits;
+    policy.noisy_pixels = options.rounding_bits && options.dequant != Dequantization::variational;
     return policy;
 }
 

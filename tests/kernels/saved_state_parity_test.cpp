@@ -59,6 +59,10 @@ TEST_P(KernelParity, SavedStates) {
         expect_roundings<float>(*this, rows, C);
         expect_roundings<bfloat16>(*this, rows, C);
     }
+    auto noisy = Random(20).normals(1000);
+    for (double& x : noisy) x = std::floor(x * 0x1p30) * 0x1p-30 + 0x1p-31 + 0x1p-36 * (x > 1);
+    expect_parity(
+        0, [&](DeviceUnderTest& device) { restore_noisy_pixels(device.exec, 1000, device.out(noisy)); });
     const auto h = Random(19).normals(1000);
     expect_parity(0, [&](DeviceUnderTest& device) {
         float* const saved = device.out(nans<float>(1000));

@@ -131,6 +131,34 @@ TEST(SavedRoundings, RestoreFloatsAfterSmallDrift) {
     EXPECT_EQ(flips(rebuilt), 0);
 }
 
+// Of 5 bits, half of the pixels in the two middle bins lie between two floats, and of 1 bit half of all.
+TEST(NoisyPixels, AreRestoredOnRoundingBoundaries) {
+    for (const int bits : {1, 4, 5, 6, 7, 8}) {
+        Random random(static_cast<std::uint64_t>(bits));
+        std::vector<double> h(5000);
+        for (double& x : h) {
+            const double bins = 1 << bits,
+                         bin = std::floor(bins / 2 + std::clamp(random.normal(), -1.0, 0.99)),
+                         noise = std::floor(0x1p24 * random.uniform(0, 1)) + 0.5;
+            x = (bin + noise * 0x1p-24) / bins - 0.5;
+        }
+        std::vector<double> rebuilt = h;
+        for (double& x : rebuilt) x += 1e-15 * random.normal();
+        const auto flips = [&] {
+            index_t count = 0;
+            for (std::size_t i = 0; i < h.size(); ++i) count += seen<float>(rebuilt[i]) != seen<float>(h[i]);
+            return count;
+        };
+        if (bits < 7) {
+            EXPECT_GT(flips(), 500) << bits;
+        }
+        const std::vector<double> before = rebuilt;
+        restore_noisy_pixels(kExec, std::ssize(rebuilt), rebuilt.data());
+        EXPECT_EQ(flips(), 0) << bits;
+        EXPECT_EQ(rebuilt == before, bits >= 7) << bits;  // drift of other pixels is still measured
+    }
+}
+
 TEST(SavedRoundings, KeepExactStates) {
     const index_t rows = 333, C = 12;
     std::vector<double> h = state(rows * C, 3);

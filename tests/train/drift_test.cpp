@@ -1,6 +1,7 @@
 // Reconstruction error of states and gradients with difficult weights: trained ones, ill-conditioned W, large
 // scales. Compared with a float state, which fails for such weights.
 #include <cstdio>
+#include <utility>
 
 #include "tests/train/training.h"
 #include "train/audit.h"
@@ -196,6 +197,24 @@ TEST(Drift, RoundingBitsGiveStoreGradients) {
             }
             EXPECT_TRUE(same_bits(gradients[1], gradients[0])) << name_of(kind) << to_string(precision);
         }
+}
+
+// With few bits, many pixels with noise lie exactly between two floats.
+TEST(Drift, RoundingBitsGiveStoreGradientsOfFewBits) {
+    for (const auto& [n_bits, precision] :
+         {std::pair{1, Precision::fp32}, {5, Precision::fp32}, {5, Precision::bf16}}) {
+        TrainingOptions options = small_options();
+        options.model.n_bits = n_bits;
+        options.precision = precision;
+        if (precision == Precision::bf16 && !Backend(Device::cpu, 1).blas().has_bf16()) continue;
+        std::vector<std::vector<float>> gradients;
+        for (const MemoryMode memory : {MemoryMode::store, MemoryMode::reconstruct}) {
+            options.memory = memory;
+            options.rounding_bits = options.memory == MemoryMode::reconstruct;
+            gradients.push_back(Training(options).random_start().gradient());
+        }
+        EXPECT_TRUE(same_bits(gradients[1], gradients[0])) << n_bits << to_string(precision);
+    }
 }
 
 }  // namespace
