@@ -1,6 +1,8 @@
 // glow_eval: exact likelihoods of a data set under a trained model.
 #include <algorithm>
 #include <cmath>
+#include <exception>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -135,10 +137,32 @@ EvalResult summarize(const Options& options, const LoadedModel& model, const std
     return result;
 }
 
-// Ranks may see latest.h5 of a running training at different checkpoints.
-std::filesystem::path common_checkpoint(const std::filesystem::path& named, Communicator& processes) {
-    if (processes.size() == 1) return named;
-    return broadcast_text(processes, resolve_link(named).string());
+constexpr int kLoadAttempts = 20;  // while a running training replaces its checkpoints
+
+// Ranks may see latest.h5 of a running training at different checkpoints, so all load the one that rank 0 sees.
+// If the training removes it meanwhile, they load the next one.
+LoadedModel load_model(const CommandLine& command, const ModelOptions& options,
+                       const std::filesystem::path& named, const ImageSize& size, index_t images,
+                       const Backend& backend, Communicator& processes) {
+    const ScopedTimeout timeout("reading a checkpoint");
+    if (processes.size() == 1) return options.load(command, named, size, images, backend);
+    for (int attempt = 1;; ++attempt) {
+        const std::filesystem::path checkpoint = broadcast_text(processes, resolve_link(named).string());
+        std::optional<LoadedModel> model;
+        std::exception_ptr problem;
+        try {
+            model.emplace(options.load(command, checkpoint, size, images, backend));
+        } catch (const Error&) {
+            problem = std::current_exception();
+        }
+        const bool is_loaded = processes.all_reduce_max(problem ? 1 : 0) == 0;
+        const bool is_replaced = processes.is_root() && resolve_link(named) != checkpoint;
+        if (!is_loaded && processes.all_reduce_max(is_replaced ? 1 : 0) > 0 && attempt < kLoadAttempts)
+            continue;
+        if (problem) std::rethrow_exception(problem);
+        require_equal_weights(processes, checkpoint.string(), *model);
+        return std::move(*model);
+    }
 }
 
 ScoredImages read_images(const CommandLine& command, const DataOptions& data, const ModelOptions& model,
@@ -169,8 +193,7 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
     }
     options.scores.check_names();
     const Backend backend = options.model.open_backend(command, &processes);
-    const auto named = find_checkpoint(options.model.checkpoint);
-    const std::filesystem::path checkpoint = common_checkpoint(named, processes);
+    const auto checkpoint = find_checkpoint(options.model.checkpoint);
     const auto open = [&](const DataOptions& data, const ModelOptions& sized) {
         ScoredImages images =
             read_images(command, data, sized, checkpoint, backend.exec().threads, processes.group());
@@ -190,15 +213,14 @@ void evaluate_data(const CommandLine& command, const Options& options, Communica
         others = open({scores.against, scores.against_split, options.data.limit}, same_size);
     }
     const index_t mine = std::max<index_t>(1, processes.slice(scored.images.N()).count);
-    LoadedModel model = options.model.load(command, checkpoint, size, mine, backend);
-    require_equal_weights(processes, checkpoint.string(), model);
+    LoadedModel model = load_model(command, options.model, checkpoint, size, mine, backend, processes);
 
     ProgressLine progress(command, "images");
     LikelihoodRequest request = request_of(options);
     if (processes.is_root()) request.progress = [&](index_t done, index_t all) { progress.show(done, all); };
     const Likelihoods found = likelihoods(model, scored.images, request);
     scored.bits = found.bits_per_dim;
-    EvalResult result = summarize(options, model, named.string(), found);
+    EvalResult result = summarize(options, model, checkpoint.string(), found);
     if (model.glow().has_classifier()) add_classifier(found, result);
     if (options.breakdown) add_breakdown(break_down(model, found), result);
     std::vector<double> maps;

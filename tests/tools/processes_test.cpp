@@ -412,17 +412,25 @@ TEST_F(SlowFiles, LongWriteIsNotFailure) {
     EXPECT_EQ(outcome.code, 0) << outcome.err;
 }
 
+// While it reads the images, the training that writes the checkpoints replaces the latest one.
 TEST_F(Processes, LongReadIsNotFailure) {
-    losses(1, "run", words("run", 1));
+    losses(1, "run", words("run", 2, {"--checkpoint-every", "1"}));
+    const auto latest = folder / "run/latest.h5", checkpoints = folder / "run/checkpoints";
     write_bytes(folder / "slow", "");
     const Variable preload("LD_PRELOAD", GLOW_SLOW_READ), slow("GLOW_SLOW_READ", (folder / "slow").string()),
         quick("GLOW_WATCHDOG_SECONDS", "2");
-    const Outcome outcome =
-        Process(folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
-                {"2", GLOW_EVAL_PROGRAM, "--checkpoint", "run", "--data", "d.h5", "--threads", "1"})
-            .wait();
-    EXPECT_EQ(outcome.code, 0) << outcome.err;
-    EXPECT_FALSE(std::filesystem::exists(folder / "slow"));
+    std::filesystem::remove(latest);
+    std::filesystem::create_symlink("checkpoints/step-00000001.h5", latest);
+    Process process(
+        folder.path(), GLOW_SOURCE_FOLDER "/tests/run_processes.sh",
+        {"2", GLOW_EVAL_PROGRAM, "--checkpoint", "run", "--data", "d.h5", "--threads", "1", "--json"});
+    EXPECT_TRUE(process.wait_until([&] { return !std::filesystem::exists(folder / "slow"); }));
+    std::filesystem::create_symlink("checkpoints/step-00000002.h5", folder / "run/next");
+    std::filesystem::rename(folder / "run/next", latest);
+    std::filesystem::remove(checkpoints / "step-00000001.h5");
+    const Outcome outcome = process.wait();
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(nlohmann::json::parse(outcome.out)["step"], 2);
 }
 
 TEST_F(SlowFiles, LostRankWhileRootWrites) {
