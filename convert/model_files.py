@@ -170,15 +170,29 @@ def write_checkpoint(path, config, trees, counters):
     write_atomically(path, lambda temporary: Path(temporary).write_bytes(image))
 
 
+LINK_ATTEMPTS = 20  # while a running training moves latest.h5 and deletes older checkpoints
+
+
 def read_checkpoint(path, ema):
     """(config, params), with averaged weights if requested and present."""
     path = Path(path) / "latest.h5" if Path(path).is_dir() else Path(path)
+    for attempt in range(1, LINK_ATTEMPTS + 1):
+        file = os.path.realpath(path)
+        try:
+            return read_checkpoint_file(file, path, ema)
+        except (InputError, OSError):
+            if attempt == LINK_ATTEMPTS or os.path.realpath(path) == file:
+                raise
+
+
+def read_checkpoint_file(file, path, ema):
+    """The same of one file. path: its name in messages, perhaps a link to it."""
     require_file(path, "checkpoint")
-    if not is_hdf5(path):
+    if not is_hdf5(file):
         raise InputError(f"{path}: not a checkpoint")
-    refuse_if_hdf5_crashes(path)
+    refuse_if_hdf5_crashes(file)
     try:
-        with h5py.File(path, "r") as f:
+        with h5py.File(file, "r") as f:
             kind = f.attrs.get("format")
             if not isinstance(kind, (str, bytes)) or kind not in ("glow-checkpoint", b"glow-checkpoint"):
                 raise InputError(f"{path}: not a checkpoint")

@@ -521,6 +521,31 @@ def compare_shortly_full_disk(folder):
     report("checkpoint: a disk that is shortly full", lost == 0 and complete > 0, f"{complete} files, {lost} tensors lost")
 
 
+def compare_moving_link(folder):
+    """While a checkpoint is opened, the training that writes it moves latest.h5 and deletes the file; HDF5 reports an error."""
+    config, run, opened = make_config(coupling_scale="sigmoid", dequant_depth=0), folder / "moving", h5py.File
+    run.mkdir()
+    for step in (1, 2):
+        model_files.write_checkpoint(run / f"{step}.h5", config, {"params": {"a": np.float32([step])}}, {"step": step})
+    (run / "latest.h5").symlink_to("1.h5")
+
+    def move(*ignored):
+        h5py.File = opened
+        (run / "next").symlink_to("2.h5")
+        (run / "next").rename(run / "latest.h5")
+        (run / "1.h5").unlink()
+        raise OSError("Unable to open file (files' st_ino or st_dev fields changed!)")
+
+    h5py.File = move
+    try:
+        found = f"step {model_files.read_checkpoint(run, True)[1]['a'][0]:.0f}"
+    except model_files.InputError as error:
+        found = str(error)
+    finally:
+        h5py.File = opened
+    report("checkpoint: of a running training", found == "step 2", found)
+
+
 def main():
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
@@ -564,6 +589,7 @@ def main():
         openai_refusals(folder)
         compare_outputs(folder)
         compare_shortly_full_disk(folder)
+        compare_moving_link(folder)
     print(f"{failures} failures")
     return 1 if failures else 0
 
