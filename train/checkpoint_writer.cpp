@@ -28,8 +28,9 @@ void CheckpointWriter::open_folder() {
         lock_folder();
         if (folder_.holds_run())
             throw InputError(fmt::format(
-                "{}: another process started a run in the folder; continue it with --resume, or choose another --out",
-                request_.options.out));
+                "{}: another process started a run in the folder; {}, or choose another --out",
+                request_.options.out,
+                request_.resume ? "give the command again to continue it" : "continue it with --resume"));
     }
     folder_.prepare();
 }

@@ -95,14 +95,18 @@ TEST_F(SharedFolder, KilledRunReleasesFolder) {
 TEST_F(SharedFolder, OneOfTwoSimultaneousStartsTrains) {
     fs::create_directory(folder / "empty");
     for (const std::string out : {"empty", "none"}) {
-        Process a = start_run(out), b = start_run(out);
+        const bool resumes = out == "none";
+        const Words more = resumes ? Words{"--resume"} : Words{};
+        Process a = start_run(out, more), b = start_run(out, more);
         while (a.running() && b.running()) std::this_thread::sleep_for(10ms);
         Process& refused = a.running() ? b : a;
         Process& at_work = a.running() ? a : b;
         const Outcome outcome = refused.wait();
-        expect_error(
-            outcome, 2,
-            out + (outcome.err.find("started a run") == std::string::npos ? " is in use by" : ": another"));
+        const std::string advice = resumes ? "give the command again" : "continue it with --resume";
+        expect_error(outcome, 2,
+                     out + (outcome.err.find("started a run") == std::string::npos
+                                ? " is in use by"
+                                : ": another process started a run in the folder; " + advice));
         ASSERT_TRUE(at_work.wait_until([&] { return has_checkpoint(out); })) << at_work.err();
         at_work.kill(SIGTERM);
         EXPECT_EQ(at_work.wait().code, kUnfinished);
