@@ -38,6 +38,7 @@ struct TiffReader {
     char message[256] = "";
     bool reading = false;  // the pixels
     bool damaged = false;  // libtiff reported damaged pixels, perhaps only as a warning
+    std::vector<std::uint8_t> tile;
     TIFF* tiff = nullptr;
 
     explicit TiffReader(std::span<const std::uint8_t> file) : bytes(file) {
@@ -58,12 +59,30 @@ struct TiffReader {
     TiffReader(const TiffReader&) = delete;
     TiffReader& operator=(const TiffReader&) = delete;
 
-    // Keeps the first error, which is the cause of the others.
+    // TIFFRGBAImageGet() refuses an uncompressed tile unless the buffer has its size. libtiff's own one has whole
+    // kilobytes.
+    void use_exact_tile_buffer() {
+        std::uint16_t compression = COMPRESSION_NONE;
+        TIFFGetFieldDefaulted(tiff, TIFFTAG_COMPRESSION, &compression);
+        if (compression != COMPRESSION_NONE || TIFFIsTiled(tiff) == 0) return;
+        const tmsize_t size = TIFFTileSize(tiff);
+        if (size <= 0 || size > static_cast<tmsize_t>(bytes.size())) return;  // damaged
+        tile.resize(static_cast<std::size_t>(size));
+        TIFFReadBufferSetup(tiff, tile.data(), size);
+    }
+
+    // Keeps the first error, which is the cause of the others. One in a tag is no cause if the pixels have
+    // another.
+    void keep(const char* text) {
+        if (message[0] == '\0' || (reading && !damaged)) std::snprintf(message, sizeof message, "%s", text);
+        damaged = damaged || reading;
+    }
     static void on_error(thandle_t client, const char*, const char* format, va_list values) {
         auto* const self = static_cast<TiffReader*>(client);
         if (self == nullptr) return;
-        self->damaged = self->damaged || self->reading;
-        if (self->message[0] == '\0') std::vsnprintf(self->message, sizeof self->message, format, values);
+        char text[sizeof message] = "";
+        std::vsnprintf(text, sizeof text, format, values);
+        self->keep(text);
     }
     // For damaged pixels several decoders only warn, and guess the rest. Other warnings concern tags.
     static void on_warning(thandle_t client, const char* module, const char* format, va_list values) {
@@ -75,9 +94,7 @@ struct TiffReader {
             return;
         char text[sizeof message] = "";
         std::vsnprintf(text, sizeof text, format, values);
-        if (is_harmless(text)) return;
-        self->damaged = true;
-        if (self->message[0] == '\0') std::memcpy(self->message, text, sizeof text);
+        if (!is_harmless(text)) self->keep(text);
     }
     static tmsize_t on_read(thandle_t client, void* to, tmsize_t count) {
         auto* const self = static_cast<TiffReader*>(client);
@@ -203,13 +220,14 @@ bool read_direct(TIFF* tiff, const Layout& layout, Image& image) {
     return true;
 }
 
-bool read_converted(TIFF* tiff, const Layout& layout, Image& image, char (&message)[256]) {
+bool read_converted(TiffReader& file, const Layout& layout, Image& image) {
     char why[1024] = "";
     TIFFRGBAImage reader;
-    if (TIFFRGBAImageOK(tiff, why) == 0 || TIFFRGBAImageBegin(&reader, tiff, 1, why) == 0) {
-        std::snprintf(message, sizeof message, "%.255s", why);
+    if (TIFFRGBAImageOK(file.tiff, why) == 0 || TIFFRGBAImageBegin(&reader, file.tiff, 1, why) == 0) {
+        std::snprintf(file.message, sizeof file.message, "%.255s", why);
         return false;
     }
+    file.use_exact_tile_buffer();
     reader.orientation = reader.req_orientation = ORIENTATION_TOPLEFT;  // as stored
     std::vector<std::uint32_t> packed(static_cast<std::size_t>(layout.H * layout.W));
     const bool read = TIFFRGBAImageGet(&reader, packed.data(), static_cast<std::uint32_t>(layout.W),
@@ -294,8 +312,8 @@ Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown,
     if (on_size) on_size(layout.H, layout.W);
     Image image;
     reader.reading = true;
-    const bool complete = layout.is_direct() ? read_direct(reader.tiff, layout, image)
-                                             : read_converted(reader.tiff, layout, image, reader.message);
+    const bool complete =
+        layout.is_direct() ? read_direct(reader.tiff, layout, image) : read_converted(reader, layout, image);
     reader.reading = false;
     if (!complete || reader.damaged) {
         require_memory(reader.tiff, layout, bytes.size());

@@ -139,7 +139,7 @@ TEST(Photo, ReadsWebp) {
 
 // The picture as the encoded values of its samples say, over black.
 Image expected_pixels(const make::TiffCase& c) {
-    const int colors = c.photometric == 2 ? 3 : 1;
+    const int colors = c.photometric >= 2 ? 3 : 1;
     const bool alpha = c.extra == -1 ? c.samples == colors + 1 : c.samples > colors && c.extra == 2;
     const auto eight = [&](std::uint32_t y, std::uint32_t x, int s) {
         const std::uint32_t value = c.sample(y, x, s);
@@ -255,6 +255,16 @@ TEST(Photo, RejectsDamagedPixelsOfTiff) {
     ASSERT_NE(orientation, std::string::npos);
     tag[orientation + 8] = 77;
     EXPECT_EQ(decoded(tag, 3), expected_pixels({}).pixels);
+    // The reason is the damage, not the tag.
+    const std::size_t compression = tag.find(std::string("\x03\x01\x03\x00", 4));
+    ASSERT_NE(compression, std::string::npos);
+    tag[compression + 8] = 8;  // deflate
+    try {
+        decoded(tag, 3);
+        ADD_FAILURE() << "uncompressed pixels were decompressed";
+    } catch (const InputError& error) {
+        EXPECT_EQ(std::string(error.what()).find("Orientation"), std::string::npos) << error.what();
+    }
 }
 
 TEST(Photo, ReadsGif) {

@@ -111,8 +111,9 @@ inline NamedFiles compressed_tiff_files() {
 struct TiffCase {
     std::uint32_t H = 5, W = 7;
     int bits = 8, samples = 3;
-    int photometric = 2;  // 0 white is zero, 1 black is zero, 2 RGB
-    int extra = -1;       // kind of the samples beyond the colors; -1: not declared
+    // 0 white is zero, 1 black is zero, 2 RGB, 3 palette whose colors are those that RGB would have.
+    int photometric = 2;
+    int extra = -1;  // kind of the samples beyond the colors; -1: not declared
     int orientation = 1;
     int format = 1;          // 1 unsigned, 2 signed, 3 float
     std::uint32_t tile = 0;  // side of tiles; 0: strips of two rows
@@ -172,6 +173,13 @@ inline std::string tiff(const TiffCase& c) {
         entries.push_back({277, kShort, one(c.samples)});
         if (c.tile == 0) entries.insert(entries.end(), {{278, kLong, {rows}}, {279, kLong, sizes}});
         entries.push_back({284, kShort, one(c.planar ? 2 : 1)});
+        if (c.photometric == 3) {
+            std::vector<std::uint32_t> colors;
+            for (std::uint32_t s = 0; s < 3; ++s)
+                for (std::uint32_t index = 0; index < 256; ++index)
+                    colors.push_back(257 * ((index + 60 * s) % 256));
+            entries.push_back({320, kShort, colors});
+        }
         if (c.tile > 0)
             entries.insert(
                 entries.end(),
@@ -216,7 +224,7 @@ inline std::string tiff(const TiffCase& c) {
     return file;
 }
 
-// Every layout that is read directly, by name.
+// Every layout that is read directly, and a palette in tiles of 256 bytes, by name.
 inline std::vector<std::pair<std::string, TiffCase>> tiff_cases() {
     std::vector<std::pair<std::string, TiffCase>> cases;
     for (const int bits : {8, 16})
@@ -254,6 +262,15 @@ inline std::vector<std::pair<std::string, TiffCase>> tiff_cases() {
         TiffCase turned;
         turned.orientation = orientation;
         cases.emplace_back("turned" + std::to_string(orientation), turned);
+    }
+    for (const bool big_endian : {false, true}) {
+        TiffCase palette;
+        palette.samples = 1;
+        palette.photometric = 3;
+        palette.tile = 16;
+        palette.W = 19;
+        palette.big_endian = big_endian;
+        cases.emplace_back(big_endian ? "palette_tiles_big" : "palette_tiles_little", palette);
     }
     TiffCase pages;
     pages.pages = 2;
