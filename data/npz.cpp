@@ -33,7 +33,7 @@ ImageShape image_shape(const NpyReader& data) {
     const NpyHeader& header = data.header();
     const auto& shape = header.shape;
     if (header.kind != 'u' || header.element_bytes != 1)
-        throw InputError(data.shown() + ": expected uint8, found another type");
+        throw InputError(fmt::format("{}: expected uint8, found {}", data.shown(), header.type_text()));
     ImageShape image;
     if (shape.size() == 2) {
         const index_t gray = square_side_or_zero(shape[1]),
@@ -80,9 +80,12 @@ NpzSource::NpzSource(const std::vector<std::filesystem::path>& files) {
             File file{path, split, data.header().shape[0], {}};
             if (has_array(entries, "labels")) {
                 NpyReader labels(path, entries, "labels");
-                if (labels.header().elements != file.N)
+                // [N] or [N, 1]: with two longer axes, the order in the file depends on fortran_order.
+                const auto& axes = labels.header().shape;
+                if (labels.header().elements != file.N ||
+                    std::count_if(axes.begin(), axes.end(), [](index_t size) { return size > 1; }) > 1)
                     throw InputError(fmt::format("{}: expected {} labels, one per image, found {}",
-                                                 labels.shown(), file.N, shape_text(labels.header().shape)));
+                                                 labels.shown(), file.N, shape_text(axes)));
                 file.labels = labels.read_integers();
                 const auto [low, high] = std::minmax_element(file.labels.begin(), file.labels.end());
                 if (*low < 0 || *high >= kMaxClasses)

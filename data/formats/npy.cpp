@@ -153,6 +153,11 @@ std::string names_of(const std::vector<ZipEntry>& entries) {
 
 }  // namespace
 
+std::string NpyHeader::type_text() const {
+    if (kind == 'b') return "bool";
+    return fmt::format("{}{}", kind == 'u' ? "uint" : kind == 'i' ? "int" : "float", 8 * element_bytes);
+}
+
 NpyHeader parse_npy_header(const std::string& text, const std::string& shown) {
     return Parser(text, shown).parse();
 }
@@ -189,7 +194,7 @@ NpyReader::NpyReader(const std::filesystem::path& path, const std::vector<ZipEnt
 
 std::vector<std::int64_t> NpyReader::read_integers() {
     if (header_.kind != 'u' && header_.kind != 'i')
-        throw InputError(shown_ + ": expected integers, found another type");
+        throw InputError(fmt::format("{}: expected integers, found {}", shown_, header_.type_text()));
     // Read in chunks: allocate only as data arrives, not by what the header claims.
     constexpr index_t kChunk = index_t{1} << 16;
     const int bytes = header_.element_bytes;

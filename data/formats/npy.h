@@ -19,6 +19,8 @@ struct NpyHeader {
     bool fortran_order = false;
     std::vector<index_t> shape;  // empty: a scalar
     index_t elements = 1;
+
+    std::string type_text() const;  // "uint8", "float32", "bool"
 };
 
 // Parses the dictionary of a header. Throws InputError, prefixed by `shown`, unless it has exactly these

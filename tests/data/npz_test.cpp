@@ -171,6 +171,14 @@ TEST_F(Npz, RejectsMismatchedFiles) {
         },
         {"bare.npz", "no labels"});
     expect_throw<InputError>([&] { NpzSource({folder / "fortran.npz"}); }, {"fortran.npz", "Fortran"});
+    const auto refuse_labels = [&](const std::string& labels, const std::vector<std::string>& parts) {
+        write_bytes(folder / "labels.npz", make::npz(make::npy("|u1", "(4, 12)", make::pixels(48)), labels));
+        expect_throw<InputError>([&] { NpzSource({folder / "labels.npz"}); }, parts);
+    };
+    refuse_labels(make::npy("|u1", "(2, 2)", "abcd", true), {"labels", "expected 4 labels", "[2, 2]"});
+    refuse_labels(make::npy("<f4", "(4,)", std::string(16, '\0')), {"labels", "integers", "float32"});
+    write_bytes(folder / "type.npz", make::npz(make::npy("|i1", "(1, 12)", make::pixels(12)), ""));
+    expect_throw<InputError>([&] { NpzSource({folder / "type.npz"}); }, {"expected uint8, found int8"});
     write("val.npz", 2, 0, 0);
     expect_throw<InputError>([&] { NpzSource({folder / "val.npz"}); },
                              {"at least one file of training images"});
