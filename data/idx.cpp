@@ -74,9 +74,12 @@ IdxReader::IdxReader(const std::filesystem::path& path) : path_(path) {
     row_bytes_ = elements / shape_[0];
     rows_left_ = shape_[0];
     const index_t header = 4 + 4 * index_t{magic[3]};
-    if (compressed ? elements > kMaxRatio * file_bytes : header + elements != file_bytes)
-        refuse(path, fmt::format("claims {} elements, more than its {} bytes can hold{}", elements,
-                                 file_bytes, compressed ? "" : " exactly"));
+    if (compressed && elements > kMaxRatio * file_bytes)
+        refuse(path,
+               fmt::format("claims {} elements, more than its {} bytes can hold", elements, file_bytes));
+    if (!compressed && header + elements != file_bytes)
+        refuse(path, fmt::format("has {} bytes, but its header claims {} elements, which take {}", file_bytes,
+                                 elements, header + elements));
 }
 
 void IdxReader::read_bytes(index_t bytes, void* to) {

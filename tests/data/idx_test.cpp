@@ -41,6 +41,8 @@ TEST(Idx, DetectsDamageAtEnd) {
     expect_throw<InputError>([&] { read_all(folder / "sum.gz", 1); }, {"sum.gz", "damaged"});
     write_bytes(folder / "long.gz", make::gzip(make::idx({100, 10}, make::pixels(1001))));
     expect_throw<InputError>([&] { read_all(folder / "long.gz", 100); }, {"long.gz", "has data after"});
+    write_bytes(folder / "long", make::idx({100, 10}, make::pixels(1001)));
+    expect_throw<InputError>([&] { IdxReader{folder / "long"}; }, {"has 1013 bytes", "which take 1012"});
     write_bytes(folder / "cut.gz", packed.substr(0, packed.size() / 2));
     expect_throw<InputError>([&] { read_all(folder / "cut.gz", 100); }, {"cut.gz", "ends before"});
 }
