@@ -36,9 +36,7 @@ void describe_split(const Hdf5File& file, const std::string& split, DatasetInfo&
         if (file.exists(labels)) refuse(file, fmt::format("{} exists but {} is missing", labels, images));
         return;
     }
-    const ArrayInfo array = file.describe(images);
-    const auto& shape = array.shape;
-    if (array.type != ElementType::uint8) refuse(file, images + ": expected uint8, found another type");
+    const std::vector<index_t> shape = file.describe_as<std::uint8_t>(images).shape;
     if (shape.size() != 4 || *std::min_element(shape.begin(), shape.end()) < 1 || shape[3] > 4)
         refuse(file, fmt::format("{}: expected shape [N, H, W, C] with N, H, W >= 1 and C in 1..4, found {}",
                                  images, shape_text(shape)));
@@ -60,11 +58,9 @@ void describe_split(const Hdf5File& file, const std::string& split, DatasetInfo&
         (split == "train" ? info.train_names : split == "valid" ? info.valid_names : info.test_names) = true;
     }
     if (!file.exists(labels)) return;
-    const ArrayInfo label_array = file.describe(labels);
-    if (label_array.type != ElementType::int32) refuse(file, labels + ": expected int32, found another type");
-    if (label_array.shape != std::vector<index_t>{shape[0]})
-        refuse(file, fmt::format("{}: expected shape [{}], found {}", labels, shape[0],
-                                 shape_text(label_array.shape)));
+    if (const auto found = file.describe_as<std::int32_t>(labels).shape;
+        found != std::vector<index_t>{shape[0]})
+        refuse(file, fmt::format("{}: expected shape [{}], found {}", labels, shape[0], shape_text(found)));
     const std::int64_t n_classes = file.integer_attribute(labels, "n_classes");
     if (n_classes < 1 || n_classes > kMaxClasses)
         refuse(file,

@@ -413,11 +413,12 @@ glow::ImageSet load_view(const ViewOptions& options, index_t most) {
             if (!options.split.empty())
                 throw glow::InputError(
                     fmt::format("{}: --split is for data sets; this file has only /images", options.path));
-            const auto [type, shape, elements] = file.describe("/images");
-            if (type != glow::ElementType::uint8 || shape.size() != 4 || elements == 0 || shape[3] > 4)
-                throw glow::InputError(fmt::format(
-                    "{}: /images: expected uint8 [N, H, W, C] with C in 1..4, found {}{}", options.path,
-                    type == glow::ElementType::uint8 ? "" : "another type, ", glow::shape_text(shape)));
+            const glow::ArrayInfo array = file.describe_as<std::uint8_t>("/images");
+            const auto& shape = array.shape;
+            if (shape.size() != 4 || array.elements == 0 || shape[3] > 4)
+                throw glow::InputError(
+                    fmt::format("{}: /images: expected uint8 [N, H, W, C] with C in 1..4, found {}",
+                                options.path, glow::shape_text(shape)));
             glow::ImageSet set{std::min(most, shape[0]), shape[1], shape[2], shape[3], {}, {}, 0};
             set.images.resize(static_cast<std::size_t>(set.N * set.image_bytes()));
             file.read_rows("/images", 0, set.N, set.images.data());

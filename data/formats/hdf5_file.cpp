@@ -191,6 +191,12 @@ ArrayInfo Hdf5File::describe(const std::string& name) const {
     return open_array(id_, shown_, bytes_, name).info;
 }
 
+template <class T>
+ArrayInfo Hdf5File::describe_as(const std::string& name) const {
+    const Lock lock(library());
+    return open_array_of<T>(id_, shown_, bytes_, name).info;
+}
+
 ChunkInfo Hdf5File::chunks(const std::string& name) const {
     const Lock lock(library());
     const OpenArray array = open_array(id_, shown_, bytes_, name);
@@ -333,6 +339,7 @@ std::string Hdf5File::library_version() {
 }
 
 #define GLOW_ELEMENT(T)                                                                               \
+    template ArrayInfo Hdf5File::describe_as<T>(const std::string&) const;                            \
     template void Hdf5File::read<T>(const std::string&, const std::vector<index_t>&, T*) const;       \
     template std::vector<T> Hdf5File::read<T>(const std::string&, const std::vector<index_t>&) const; \
     template void Hdf5File::read_rows<T>(const std::string&, index_t, index_t, T*) const;             \

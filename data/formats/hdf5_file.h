@@ -68,6 +68,9 @@ class Hdf5File {
     std::vector<std::string> arrays(const std::string& group = "/") const;
     // Type and shape of an array. The number of elements is at most what the file can hold.
     ArrayInfo describe(const std::string& name) const;
+    // The same, of an array whose elements must be T.
+    template <class T>
+    ArrayInfo describe_as(const std::string& name) const;
     ChunkInfo chunks(const std::string& name) const;
 
     // Reads the whole array, which must have this shape.

@@ -196,7 +196,8 @@ TEST(Dataset, RejectsOtherFormatOrVersion) {
 
 TEST(Dataset, RejectsWrongImages) {
     expect_refused([](Parts& p) { p.with_train = false; }, {"/train/images is missing"});
-    expect_refused([](Parts& p) { p.float_images = true; }, {"/train/images", "expected uint8"});
+    expect_refused([](Parts& p) { p.float_images = true; },
+                   {"/train/images", "expected uint8, found float32"});
     expect_refused([](Parts& p) { p.train_shape = {4, 2, 2}; }, {"[N, H, W, C]", "[4, 2, 2]"});
     expect_refused([](Parts& p) { p.train_shape = {4, 2, 2, 3, 1}; }, {"[4, 2, 2, 3, 1]"});
     expect_refused([](Parts& p) { p.train_shape = {4, 2, 2, 5}; }, {"C in 1..4", "[4, 2, 2, 5]"});
@@ -224,7 +225,8 @@ TEST(Dataset, RejectsWrongLabels) {
         },
         {"/train/labels", "0..3", "found 4 for image 3"});
     expect_refused([](Parts& p) { p.train_labels = {0, -1, 2, 3}; }, {"found -1 for image 1"});
-    expect_refused([](Parts& p) { p.float_labels = true; }, {"/train/labels", "expected int32"});
+    expect_refused([](Parts& p) { p.float_labels = true; },
+                   {"/train/labels", "expected int32, found float32"});
     expect_refused([](Parts& p) { p.with_classes = false; }, {"/train/labels", "n_classes is missing"});
     expect_refused([](Parts& p) { p.train_classes = 0; }, {"n_classes", "found 0"});
     expect_refused([](Parts& p) { p.train_classes = std::int64_t{1} << 40; },
