@@ -48,7 +48,7 @@ std::uint32_t first_entry(std::span<const std::uint8_t> bytes, std::uint32_t tag
 }  // namespace
 
 int exif_orientation(std::span<const std::uint8_t> bytes) {
-    if (begins_with(bytes, {"Exif\0\0", 6})) bytes = bytes.subspan(6);
+    while (begins_with(bytes, {"Exif\0\0", 6})) bytes = bytes.subspan(6);
     const std::uint32_t value = first_entry(bytes, kOrientation);
     return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
 }

@@ -9,8 +9,8 @@
 
 namespace glow {
 
-// Tag 0x0112 (Orientation, 1..8) of the first directory of a TIFF structure, which may begin with "Exif\0\0".
-// 1, upright, if the tag is missing or the bytes are damaged.
+// Tag 0x0112 (Orientation, 1..8) of the first directory of a TIFF structure, which may begin with "Exif\0\0",
+// even twice. 1, upright, if the tag is missing or the bytes are damaged.
 int exif_orientation(std::span<const std::uint8_t> bytes);
 
 // Whether an APP2 marker of a JPEG file is the index ("MPF\0") of several pictures (CIPA DC-007). False if

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 #include <png.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -77,13 +78,8 @@ bool read_header(PngReader& reader) {
     png_set_chunk_cache_max(reader.png, kChunksLimit);
     png_set_chunk_malloc_max(reader.png, kChunkBytesLimit);
 #ifdef PNG_SET_UNKNOWN_CHUNKS_SUPPORTED
-    // Skips all chunks, including compressed ones, that change neither the encoded pixels nor their
-    // orientation.
+    // Skips all chunks, including compressed ones, that do not change the encoded pixels.
     png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
-#ifdef PNG_READ_eXIf_SUPPORTED
-    png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_AS_DEFAULT,
-                                reinterpret_cast<const png_byte*>("eXIf"), 1);
-#endif
 #endif
     png_read_info(reader.png, reader.info);
     return true;
@@ -103,15 +99,24 @@ bool read_pixels(PngReader& reader, std::uint8_t* pixels, std::size_t row_bytes)
     return true;
 }
 
-// eXIf may be before or after the pixels. Damage after the pixels is not an error: they are complete.
-int orientation_of(PngReader& reader) {
-#ifdef PNG_READ_eXIf_SUPPORTED
-    if (setjmp(png_jmpbuf(reader.png)) == 0) png_read_end(reader.png, reader.info);
-    png_uint_32 count = 0;
-    png_bytep exif = nullptr;
-    if (setjmp(png_jmpbuf(reader.png)) != 0) return 1;
-    if (png_get_eXIf_1(reader.png, reader.info, &count, &exif) != 0) return exif_orientation({exif, count});
-#endif
+// Orientation in the first undamaged eXIf chunk, which may be before or after the pixels; 1 (upright) if there
+// is none. libpng drops a chunk that begins with "Exif\0\0", which the standard does not allow but programs
+// write. Damage after the pixels is not an error: they are complete.
+int orientation_of(std::span<const std::uint8_t> bytes) {
+    constexpr std::size_t kSignature = 8, kAround = 12;  // bytes of a chunk besides its content
+    const auto number = [](std::span<const std::uint8_t> four) {
+        return std::size_t{four[0]} << 24 | std::size_t{four[1]} << 16 | std::size_t{four[2]} << 8 | four[3];
+    };
+    for (std::size_t at = kSignature; at <= bytes.size() && bytes.size() - at >= kAround;) {
+        const std::size_t length = number(bytes.subspan(at, 4));
+        if (length > bytes.size() - at - kAround) return 1;
+        const auto checked = bytes.subspan(at + 4, 4 + length);  // the name and the content
+        if (std::memcmp(checked.data(), "eXIf", 4) == 0 &&
+            crc32(0, checked.data(), static_cast<uInt>(checked.size())) ==
+                number(bytes.subspan(at + 8 + length, 4)))
+            return exif_orientation(checked.subspan(4));
+        at += kAround + length;
+    }
     return 1;
 }
 
@@ -192,7 +197,7 @@ Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, 
     Image image{H, W, ((color & PNG_COLOR_MASK_COLOR) != 0 ? 3 : 1) + alpha, {}};
     image.pixels.resize(static_cast<std::size_t>(H * W * image.C));
     if (!read_pixels(reader, image.pixels.data(), static_cast<std::size_t>(W * image.C))) fail();
-    image = upright(std::move(image), orientation_of(reader));
+    image = upright(std::move(image), orientation_of(bytes));
     return C == 0 ? std::move(image) : with_channels(std::move(image), C);
 }
 

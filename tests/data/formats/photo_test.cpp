@@ -428,21 +428,28 @@ TEST(Photo, AppliesExifOrientation) {
             jpeg.insert(2, std::string("\xff\xe1") + static_cast<char>(length >> 8) +
                                static_cast<char>(length) + std::string("Exif\0\0", 6) + block);
             const std::string png = make::png(stored), chunk = make::png_chunk("eXIf", block);
-            std::string before = png, after = png;
+            std::string before = png, after = png, prefixed = png;
             before.insert(33, chunk);              // behind IHDR
             after.insert(png.size() - 12, chunk);  // before IEND
-            for (const std::string& bytes : {jpeg, before, after}) {
+            prefixed.insert(33, make::png_chunk("eXIf", std::string("Exif\0\0", 6) + block));
+            for (const std::string& bytes : {jpeg, before, after, prefixed}) {
                 const Image image = decode_photo(span_of(bytes), "x", 3);
                 EXPECT_EQ(image.H, orientation < 5 ? 16 : 32);
                 EXPECT_EQ(image.W, orientation < 5 ? 32 : 16);
                 EXPECT_EQ(dark_corner(image), expected[orientation]) << orientation;
             }
         }
+    // A chunk with a wrong checksum means nothing.
+    std::string damaged = make::png(stored), wrong = make::png_chunk("eXIf", exif(6, true));
+    wrong.back() ^= 1;
+    damaged.insert(33, wrong);
+    EXPECT_EQ(decode_photo(span_of(damaged), "x", 3).H, 16);
     using namespace std::string_literals;  // as LONG instead of SHORT, which some programs write
     EXPECT_EQ(
         exif_orientation(span_of("MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x04\0\0\0\x01\0\0\0\x06\0\0\0\0"s)), 6);
     EXPECT_EQ(
         exif_orientation(span_of("II\x2a\0\x08\0\0\0\x01\0\x12\x01\x04\0\x01\0\0\0\x08\0\0\0\0\0\0\0"s)), 8);
+    EXPECT_EQ(exif_orientation(span_of("Exif\0\0Exif\0\0"s + exif(6, true))), 6);
     // Damaged blocks mean nothing.
     for (std::size_t cut = 0; cut < 20; ++cut)
         EXPECT_EQ(exif_orientation(span_of(exif(6, true).substr(0, cut))), 1);
