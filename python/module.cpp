@@ -1,5 +1,6 @@
 // glow._glow: the classes behind the Python package, which adapts arguments and results (glow/model.py).
 #include <fmt/format.h>
+#include <pthread.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -420,6 +421,12 @@ void set_errors() {
     });
 }
 
+// For the daemon threads of the program.
+void wait_for_threads_at_the_end() {
+    pthread_atfork(nullptr, nullptr, [] { working_threads = 0; });  // a child has none of them
+    Py_AtExit(&wait_for_working_threads);
+}
+
 // pybind11 before 2.12 supports the arrays of NumPy 1 only: with NumPy 2, new arrays would repeat one value.
 void refuse_newer_numpy() {
 #if PYBIND11_VERSION_HEX < 0x020C0000
@@ -438,6 +445,7 @@ PYBIND11_MODULE(_glow, module) {
     using namespace glow;
     set_errors();
     refuse_newer_numpy();
+    wait_for_threads_at_the_end();
     hdf5::require_probe();  // a damaged file must not end the interpreter
     module.attr("version") = glow_version();
     module.def("cuda_problem", &cuda_problem);

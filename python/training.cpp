@@ -9,6 +9,7 @@
 #include "data/formats/file_lock.h"
 #include "data/formats/input_path.h"
 #include "kernels/error.h"
+#include "python/gil.h"
 #include "runtime/watchdog.h"
 #include "train/resume.h"
 #include "train/run_folder.h"
@@ -69,11 +70,11 @@ Training::Training(std::vector<std::string> arguments, const ArrayDataset* image
     };
     request_->stop = [this] {
         const std::lock_guard lock(mutex_);
-        return stopping_;
+        return stopping_ || interpreter_ended;
     };
     if (images != nullptr) write_images(*images);
     print_notes(*request_, request_->warn);  // messages are not shown by default
-    thread_ = thread_without_signals([this] { run(); });
+    thread_ = thread_without_signals([this, working = std::make_shared<WorkingThread>()] { run(); });
 }
 
 void Training::write_images(const ArrayDataset& images) {

@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -139,6 +140,19 @@ time.sleep(0.5)
             for _ in range(3):
                 done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
                 self.assertEqual((done.returncode, done.stderr), (0, ""), call)
+
+    def test_work_of_daemon_threads_is_finished_at_the_end(self):
+        """Meanwhile the process would destroy objects of libraries that the threads use."""
+        with tempfile.TemporaryDirectory() as folder:
+            code = f"""
+import glob, glow, numpy, threading, time
+images = numpy.zeros((50000, 16, 16, 3), numpy.uint8)
+threading.Thread(target=glow.save_dataset, args=({folder + "/d.h5"!r}, images), daemon=True).start()
+while not glob.glob({folder + "/.glow-*"!r}):
+    time.sleep(0.001)
+"""
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+            self.assertEqual((done.returncode, done.stderr, os.listdir(folder)), (0, "", ["d.h5"]))
 
     def test_threads_of_openblas_are_left_to_the_program(self):
         """NumPy may use the same library."""
