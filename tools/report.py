@@ -69,8 +69,8 @@ def sheets(run, count):
                 found.append((int(path.stem.rpartition("-")[2]), data))
             else:
                 say(f"{path}: skipped, not a complete PNG file")
-        except (OSError, ValueError):
-            say(f"{path}: left out")
+        except (OSError, ValueError) as error:
+            say(f"{path}: left out: {getattr(error, 'strerror', None) or error}")
     found.sort()
     if len(found) <= count:
         return found

@@ -92,8 +92,10 @@ def read_config(path):
     try:
         with open_text(path) as file:
             lines = file.read().split("\n")  # splitlines() would also split within names
-    except (OSError, UnicodeDecodeError):
+    except (FileNotFoundError, NotADirectoryError):
         return options
+    except OSError as error:  # without its options, the checks would judge the run wrongly
+        raise BadInput(f"{path} cannot be read: {error.strerror}")
     for line in lines:
         name, sign, value = (part.strip() for part in line.partition("="))
         if not sign or name.startswith("#"):
@@ -146,7 +148,9 @@ def read_failures(folder):
             report = json.loads(text)
             failures.append({"step": int(report["step"]), "what": str(report.get("message", "no message")),
                             "gave_up": report.get("action") == "given up", "text": text})  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except OSError as error:
+            say(f"{path}: skipped: {error.strerror}")
+        except (ValueError, KeyError, TypeError, AttributeError):
             say(f"{path}: skipped, not a complete report")
     return failures
 

@@ -197,6 +197,9 @@ else
     variant bare && rm -r "$work/bare"/{eval.csv,config.toml,samples,checkpoints}
     page_of bare
     verdict bare "worth a look: checkpoint"
+    variant unreadable && rm "$work/unreadable/config.toml" && mkdir "$work/unreadable/config.toml"
+    expect 2 "report: options that cannot be read" plot "$work/unreadable"
+    says err "config.toml cannot be read: Is a directory" "report: options that cannot be read"
     variant odd && sed -i 's/max-steps = 600/max-steps = six/; s/levels = 3/levels/; s/drift-tolerance = 0/drift-tolerance = nan/' "$work/odd/config.toml"
     verdict odd healthy
     variant torn && head -c 100 "$work/good.png" >"$work/torn/samples/step-00000600.png" && printf '610,0.6' >>"$work/torn/metrics.csv"
