@@ -66,7 +66,8 @@ def write_atomically(path, write):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # what was written is on disk
+            os.close(descriptor)
 
 
 def save_figure(figure, path, **options):
@@ -168,9 +169,10 @@ def _lock(target, shown):
         return  # never modify a file that something else wrote
 
     def release():
-        if _same(descriptor, file):
-            os.unlink(file)
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # the work is done
+            if _same(descriptor, file):
+                os.unlink(file)
+            os.close(descriptor)
 
     atexit.register(release)
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,11 +2,13 @@
 """Outputs of the Python scripts (tools/output_files.py): inputs and files of runs are never overwritten, one process writes a
 file at a time, and a failed writer leaves the previous file. Needs the standard library only."""
 
+import errno
 import os
 import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -124,6 +126,19 @@ class WriteAtomically(unittest.TestCase):
             self.assertEqual(os.listdir(folder), ["page.html"])
             write_atomically(path, lambda temporary: temporary.write_text("new"))
             self.assertEqual(path.read_text(), "new")
+
+    def test_a_file_that_is_on_disk_counts_as_written(self):
+        """NFS may report an error when the descriptor that held the lock is closed."""
+        def close(descriptor):
+            really_close(descriptor)
+            raise OSError(errno.EIO, "Input/output error")
+
+        really_close = os.close
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "page.html"
+            with unittest.mock.patch("os.close", close):
+                write_atomically(path, lambda temporary: temporary.write_text("page"))
+            self.assertEqual(path.read_text(), "page")
 
     def test_files_of_killed_processes_are_removed(self):
         write = "import os, sys; sys.path.insert(0, sys.argv[1]); from output_files import *\nwrite_atomically(sys.argv[2], lambda temporary: {})"
