@@ -19,7 +19,7 @@ the averaged weights, and appends a row to the table. OPTIONs are passed to glow
 
 The minutes are those of training; startup, evaluation and pictures take additional time. Programs: $GLOW_BIN, the bundle this script lies
 in, or build/release/bin.
-Exit status: 0 success, 2 wrong options, else that of the program that failed.
+Exit status: 0 success, 1 files that cannot be read or written, 2 wrong options, else that of the program that failed.
 TEXT
 }
 
@@ -83,21 +83,32 @@ problem=$("$python" - "$out" "$data" "$preset" "$seed" "$settings" ${options[@]+
 import hashlib, json, os, sys
 
 out, data, preset, seed, settings, *options = sys.argv[1:]
+path = f"{out}/speedrun.json"
+
+
+def fail(name, error):
+    sys.exit(f"speedrun: {name}: {error.strerror or error}")
+
+
 content = hashlib.sha256()
-with open(data, "rb") as file:
-    while block := file.read(1 << 20):
-        content.update(block)
+try:
+    with open(data, "rb") as file:
+        while block := file.read(1 << 20):
+            content.update(block)
+except OSError as error:
+    fail(f"--data {data}", error)
 # Includes the effective settings, because a file given with --config may have changed.
 now = {"preset": preset, "options": options, "seed": seed, "data_sha256": content.hexdigest(), "settings": settings}
-path = f"{out}/speedrun.json"
 if any(os.path.lexists(f"{out}/{name}") for name in ("config.toml", "metrics.csv", "checkpoints", "latest.h5")):
     try:
         with open(path) as file:
             begun = json.load(file)
         different = [name for name in now if begun[name] != now[name]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         print("it holds a run, but no speedrun.json that says with which options it began")
         sys.exit()
+    except OSError as error:
+        fail(path, error)
     if different == ["settings"]:
         print("it holds a run with other settings: a file of options, or the preset, has changed")
     elif "data_sha256" in different:
@@ -107,18 +118,24 @@ if any(os.path.lexists(f"{out}/{name}") for name in ("config.toml", "metrics.csv
         shown = [" ".join(value) or "none" if name == "options" else value for value in (begun[name], now[name])]
         print(f"it holds a run with other {name} ({shown[0]}; now {shown[1]})")
 else:
-    if os.path.lexists(f"{out}/speedrun.done"):
-        os.remove(f"{out}/speedrun.done")  # of a run that was removed
-    with open(f"{path}.part", "w") as file:
-        json.dump(now, file, indent=1)
-    os.replace(f"{path}.part", path)
+    try:
+        if os.path.lexists(f"{out}/speedrun.done"):
+            os.remove(f"{out}/speedrun.done")  # of a run that was removed
+        with open(f"{path}.part", "w") as file:
+            json.dump(now, file, indent=1)
+        os.replace(f"{path}.part", path)
+    except OSError as error:
+        if os.path.isfile(f"{path}.part"):
+            os.remove(f"{path}.part")
+        fail(path, error)
 PYTHON
-) || fail 2 "--out $out: what the run begins with could not be recorded (see above)"
+) || fail 1 "--out $out: what the run begins with could not be read or recorded (see above)"
 [ -z "$problem" ] || fail 2 "--out $out: $problem; choose another folder, or remove it"
 
 # Do not resume a finished run: it might train one more step.
 if [ -e "$out/speedrun.done" ]; then
-    cmp -s "$out/speedrun.done" <(tail -n 1 "$out/metrics.csv") || fail 2 "--out $out: the run was trained on since; choose another folder"
+    last=$(tail -n 1 "$out/metrics.csv") || fail 1 "--out $out: metrics.csv cannot be read (see above)"
+    [ "$last" = "$(cat "$out/speedrun.done")" ] || fail 2 "--out $out: the run was trained on since; choose another folder"
     echo "speedrun: $out is trained; it is evaluated again" >&2
 else
     status=0

@@ -81,6 +81,17 @@ cp "$work/full.csv" "$work/full.before"
     says "full.csv: cannot be written"; exit $failed) || failed=1
 cmp -s "$work/full.csv" "$work/full.before" || bad "a full disk changes the table"
 
+# The same disk at the start, and a record that cannot be read: a message, and no new files.
+(ulimit -f 1; speedrun 1 "a full disk at the start" --data "$work/d.h5" --out "$work/new" --seed 7 -- "${tiny[@]}"; exit $failed) || failed=1
+says "new/speedrun.json: File too large"
+[ -z "$(ls -A "$work/new")" ] || bad "a run that did not begin leaves files"
+mv "$run/speedrun.json" "$work/speedrun.json"
+mkdir "$run/speedrun.json"
+speedrun 1 "a record that cannot be read" --data "$work/d.h5" --out "$run" --seed 7 -- "${tiny[@]}"
+says "speedrun.json: Is a directory"
+rmdir "$run/speedrun.json"
+mv "$work/speedrun.json" "$run"
+
 # An interrupted run continues, also in the default folder, and the same command ends it.
 mkdir "$work/programs"
 cat >"$work/programs/glow_train" <<STUB
