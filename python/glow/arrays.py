@@ -203,7 +203,11 @@ def to_host(x: Any, name: str) -> np.ndarray:
         if device is not None and not numpy_reads(x) and hasattr(np, "from_dlpack"):  # NumPy 1.22
             return np.from_dlpack(x)
         return np.asarray(x)
+    except MemoryError:
+        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # of an array in a file, which is read only now
+            raise RuntimeError(f"{name}: cannot be read: {error}") from None
         raise ValueError(f"{name}: not an array: {error}") from None
 
 

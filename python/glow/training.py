@@ -6,6 +6,7 @@ import atexit
 import collections
 import contextlib
 import csv
+import errno
 import io
 import json
 import logging
@@ -335,7 +336,8 @@ class Run:
             text = text[: text.rfind("\n") + 1]  # without an incomplete last line: being written, or cut off by a full disk
             header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
         except OSError as error:
-            raise ValueError(f"{self.folder}: {name}: {error.strerror}") from None
+            wrong = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP)
+            raise (ValueError if wrong else RuntimeError)(f"{self.folder}: {name}: {error.strerror}") from None
         except (ValueError, csv.Error):
             raise ValueError(f"{self.folder}: {name} is not a table of a run") from None
         rows = [row for row in rows if len(row) == len(header)]

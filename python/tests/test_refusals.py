@@ -1,5 +1,6 @@
 """Every bad argument is an error, never a crash."""
 
+import errno
 import json
 import os
 import resource
@@ -56,6 +57,25 @@ class Refusals(unittest.TestCase):
                 with self.assertRaisesRegex(ERRORS, "image 1", msg=str(value)):
                     call(x)
             owner.encode(x)  # has no numbers to refuse
+
+    def test_arrays_that_are_read_only_now(self):
+        """Such as those of h5py or Dask."""
+
+        class Unread:
+            def __init__(self, error):
+                self.error = error
+
+            def __array__(self, *types, **options):
+                raise self.error
+
+        for error, expected in (
+            (MemoryError("12 GiB"), MemoryError),
+            (OSError(errno.EIO, "Input/output error"), RuntimeError),
+            (OSError("image file is truncated"), ValueError),
+        ):
+            with self.assertRaises(expected) as caught:
+                glow.save_dataset(FOLDER / "unread.h5", Unread(error))
+            self.assertIn(str(error), str(caught.exception))
 
     def test_latents(self):
         owner = model()

@@ -1,6 +1,7 @@
 """train() and Run."""
 
 import copy
+import errno
 import gc
 import logging
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 import unittest
+import unittest.mock
 
 import numpy as np
 
@@ -42,6 +44,12 @@ class Train(unittest.TestCase):
         self.assertIsInstance(metrics, dict)
         self.assertEqual(metrics["step"].tolist(), [1, 5, 10, 15, 20])
         self.assertIsInstance(glow.Run(RUN).evaluations["bpd"], np.ndarray)
+
+    def test_a_table_that_cannot_be_read(self):
+        for code, expected in ((errno.EACCES, ValueError), (errno.EIO, RuntimeError), (errno.EMFILE, RuntimeError)):
+            error = OSError(code, os.strerror(code))
+            with unittest.mock.patch("builtins.open", side_effect=error), self.assertRaisesRegex(expected, error.strerror):
+                glow.Run(make_run()).metrics
 
     @needs("pandas")
     def test_tables_as_data_frames(self):
