@@ -1,4 +1,5 @@
-// Whether images are loaded into memory or read from disk each time.
+// Whether images are loaded into memory or read from disk each time. Not in data/, which may not include
+// runtime/.
 #pragma once
 
 #include <cstddef>
