@@ -148,6 +148,9 @@ std::string unused_memory_option(const TrainingOptions& o) {
             "--float-states needs saved states, of --memory checkpoint or store or of --anchor-every; found --memory "
             "{} (--no-float-states: none)",
             memory);
+    if (o.float_states && o.rounding_bits)
+        return "--rounding-bits needs exact saved states, but --float-states rounds those of --anchor-every: "
+               "give --no-float-states or --no-rounding-bits";
     return "";
 }
 

@@ -163,7 +163,8 @@ TEST_F(InvalidUsage, MemoryOptionsWithoutEffect) {
          {{"--anchor-every", "4", "--memory", "checkpoint"}, "--anchor-every 4 needs --memory reconstruct"},
          {{"--anchor-every", "4", "--memory", "store"}, "store saves every state"},
          {{"--rounding-bits", "--memory", "store"}, "--rounding-bits needs --memory reconstruct"},
-         {{"--float-states", "--memory", "reconstruct"}, "--float-states needs saved states"}});
+         {{"--float-states", "--memory", "reconstruct"}, "--float-states needs saved states"},
+         {{"--float-states", "--rounding-bits", "--anchor-every", "2"}, "needs exact saved states"}});
     write_bytes(folder / "c.toml", "memory = 'auto'\nact-budget = '1GiB'\n");
     refuse_train({{{"--config", "c.toml", "--memory", "store"}, "c.toml:2: --act-budget 1073741824 needs"}});
     for (const Words& used :
