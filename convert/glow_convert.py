@@ -259,6 +259,19 @@ def version_text():
     return "\n".join([f"glow_convert {VERSION}", *(f"{name:<9}{version}" for name, version in versions.items())])
 
 
+# Variables with the number of processes, as in runtime/launcher.cpp.
+LAUNCHERS = {"mpirun (Open MPI)": "OMPI_COMM_WORLD_SIZE", "mpiexec (PMI)": "PMI_SIZE", "srun": "SLURM_STEP_NUM_TASKS"}
+
+
+def refuse_to_run_twice():
+    for launcher, variable in LAUNCHERS.items():
+        size = os.environ.get(variable, "")
+        if launcher == "srun" and "SLURM_STEP_ID" not in os.environ:
+            continue
+        if re.fullmatch("[0-9]{1,9}", size) and int(size) > 1:
+            raise InputError(f"{launcher} started {int(size)} processes, each of which would do the whole work: start the command without it")
+
+
 def main():
     parser = Parser("glow_convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input", type=word, help="the file to convert, or a run folder (its latest checkpoint)")
@@ -283,7 +296,9 @@ def main():
     parser.add_argument("--quiet", action="store_true", help="no notes")
     parser.add_argument("--version", action="version", version=version_text(), help="show the versions of Glow and of what it uses here")
     try:
-        run(parse_arguments(parser))
+        arguments = parse_arguments(parser)
+        refuse_to_run_twice()
+        run(arguments)
         return 0
     except (InputError, OutputRefused) as error:
         print("glow_convert: error:", " ".join(str(error).split()), file=sys.stderr)

@@ -466,6 +466,10 @@ def compare_outputs(folder):
     def run(words, **options):
         return subprocess.run([program, *map(str, words)], stderr=subprocess.PIPE, env={**clean, **options.pop("env", {})}, **options)
 
+    for tasks, code in (("2", 2), ("1", 0)):
+        done = run(["--to", "npz", folder / "o.h5", "-o", folder / f"{code}.npz"], stdout=subprocess.PIPE, env={"OMPI_COMM_WORLD_SIZE": tasks})
+        refused = b"mpirun (Open MPI) started 2 processes" in done.stderr
+        report(f"processes of mpirun: {tasks}", done.returncode == code and refused == (code == 2), done.stderr.decode().strip()[:110])
     with open("/dev/full", "w") as full:
         for name, words in (("standard output is full", ["--to", "npz", folder / "o.h5", "-o", folder / "o.npz"]), ("--help into a full disk", ["--help"])):
             done = run(words, stdout=full)
