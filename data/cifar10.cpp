@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 
 #include "data/formats/input_path.h"
@@ -100,6 +102,7 @@ void read_cifar10(const Cifar10File& file, index_t first, index_t count, std::ui
                   std::int32_t* labels) {
     std::vector<std::uint8_t> records(static_cast<std::size_t>(count * kCifar10RecordBytes));
     std::ifstream stream(file.path, std::ios::binary);
+    if (!stream) throw Error(fmt::format("cannot open {}: {}", file.path.string(), std::strerror(errno)));
     stream.seekg(first * kCifar10RecordBytes);
     stream.read(reinterpret_cast<char*>(records.data()), static_cast<std::streamsize>(records.size()));
     if (!stream) {

@@ -77,6 +77,8 @@ void list(const fs::path& root, const fs::path& below, PhotoFiles& files, std::v
             ++files.other_files[lower_ending(name)];
         }
     }
+    if (failed && !is_missing_or_forbidden(failed.value()))  // its photographs must not be left out
+        throw Error(fmt::format("cannot list folder {}: {}", listed.string(), failed.message()));
     if (failed && below.empty())
         throw InputError(fmt::format("cannot open folder {}: {}", listed.string(), failed.message()));
     if (failed) {

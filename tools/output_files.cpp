@@ -72,8 +72,9 @@ bool is_numbered_image(const fs::path& path) {
 // Those in a folder; none if it does not exist.
 std::vector<fs::path> numbered_images(const NamedPath& folder) {
     std::vector<fs::path> found;
-    std::error_code absent, failed;
-    fs::directory_iterator entry(folder.path, absent);
+    std::error_code failed;
+    fs::directory_iterator entry(folder.path, failed);
+    if (is_missing_or_forbidden(failed.value())) return found;  // without a listing, nothing can be said
     for (; !failed && entry != fs::directory_iterator(); entry.increment(failed))
         if (is_numbered_image(entry->path())) found.push_back(entry->path());
     if (failed)
