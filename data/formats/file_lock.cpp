@@ -146,15 +146,17 @@ bool FileLock::try_lock() {
             throw InputError(text);
         }
         struct stat status {};
-        Grant granted = Grant::unsupported;
-        if (fstat(descriptor_, &status) == 0) {
-            if (!S_ISREG(status.st_mode)) {
-                close(descriptor_);
-                throw InputError(
-                    fmt::format("{} is a lock file's name, but no regular file: remove it", file_.string()));
-            }
-            granted = grant(descriptor_);
+        if (fstat(descriptor_, &status) != 0) {  // another process may hold the lock
+            const std::string text = fmt::format("cannot lock {}: {}", file_.string(), std::strerror(errno));
+            close(descriptor_);
+            throw Error(text);
         }
+        if (!S_ISREG(status.st_mode)) {
+            close(descriptor_);
+            throw InputError(
+                fmt::format("{} is a lock file's name, but no regular file: remove it", file_.string()));
+        }
+        const Grant granted = grant(descriptor_);
         if (granted == Grant::unsupported && errno == EBADF && access == O_RDONLY) {
             access = O_RDWR;
             close(descriptor_);
