@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "data/formats/input_path.h"
 #include "kernels/error.h"
 #include "runtime/device.h"
 #include "tools/numbers.h"
@@ -120,10 +121,9 @@ LookAhead look_ahead(int argc, char** argv) {
 
 // The options of the run to resume, from its own config.toml.
 void begin_with_run(CommandLine& command, TrainingRequest& request, const LookAhead& given) {
-    std::error_code ignored;
     if (!given.resume || !given.out || given.out->empty()) return;
     const RunFolder folder(*given.out);
-    if (!std::filesystem::exists(folder.config(), ignored)) return;
+    if (!is_present(folder.config())) return;
     request.origins = apply_config(command.app(), folder.config());
     request.recorded_limits = RunLimits{request.options.max_steps, request.options.max_minutes};
     if (!request.origins.contains("data")) return;

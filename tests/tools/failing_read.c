@@ -1,22 +1,29 @@
-/* For LD_PRELOAD: reads of files whose names end in GLOW_UNREADABLE fail, as on a network that is down for a moment. */
+/* For LD_PRELOAD: reads of files and folders whose names end in GLOW_UNREADABLE fail, the first stat() of a name that
+   ends in GLOW_NO_STATUS, and the first fstat() of one in GLOW_NO_FSTAT, as on a network that is down for a moment. */
 #define _GNU_SOURCE
 #undef _FILE_OFFSET_BITS /* pread would be another name of pread64 */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-static int fails(int file) {
-    const char* const end = getenv("GLOW_UNREADABLE");
+static int is_named(int file, const char* variable) {
+    const char* const end = getenv(variable);
     char link[64], name[4096];
     if (end == NULL) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     const ssize_t length = readlink(link, name, sizeof name - 1), end_length = (ssize_t)strlen(end);
     if (length < end_length) return 0;
     name[length] = 0;
-    if (strcmp(name + length - end_length, end) != 0) return 0;
+    return strcmp(name + length - end_length, end) == 0;
+}
+
+static int fails(int file) {
+    if (!is_named(file, "GLOW_UNREADABLE")) return 0;
     errno = EIO;
     return 1;
 }
@@ -33,3 +40,30 @@ REPLACE(pread, (int file, void* data, size_t bytes, off_t offset), (file, data, 
 REPLACE(pread64, (int file, void* data, size_t bytes, off64_t offset), (file, data, bytes, offset))
 REPLACE(__pread_chk, (int file, void* data, size_t bytes, off_t offset, size_t size), (file, data, bytes, offset, size))
 REPLACE(__pread64_chk, (int file, void* data, size_t bytes, off64_t offset, size_t size), (file, data, bytes, offset, size))
+
+struct dirent* readdir(DIR* folder) {
+    if (fails(dirfd(folder))) return NULL;
+    return ((struct dirent * (*)(DIR*)) dlsym(RTLD_NEXT, "readdir"))(folder);
+}
+
+int stat(const char* name, struct stat* status) {
+    static int failed = 0;
+    const char* const end = getenv("GLOW_NO_STATUS");
+    if (end != NULL && !failed && strlen(name) >= strlen(end) &&
+        strcmp(name + strlen(name) - strlen(end), end) == 0) {
+        failed = 1;
+        errno = EIO;
+        return -1;
+    }
+    return ((int (*)(const char*, struct stat*))dlsym(RTLD_NEXT, "stat"))(name, status);
+}
+
+int fstat(int file, struct stat* status) {
+    static int failed = 0;
+    if (!failed && is_named(file, "GLOW_NO_FSTAT")) {
+        failed = 1;
+        errno = EIO;
+        return -1;
+    }
+    return ((int (*)(int, struct stat*))dlsym(RTLD_NEXT, "fstat"))(file, status);
+}

@@ -205,7 +205,8 @@ TEST_F(SharedFolder, DiskFullAtCloseLosesNoPrintedResult) {
         {"LD_PRELOAD", GLOW_FULL_AT_CLOSE}, {"GLOW_FULL", "d.h5"}, {"GLOW_FULL_NAME", "/result.json"}};
     const Outcome outcome = Process(folder.path(), GLOW_EVAL_PROGRAM, words, full).wait();
     EXPECT_EQ(outcome.code, 1) << outcome.err;
-    EXPECT_NE(outcome.err.find("error: cannot write to the standard output\n"), std::string::npos)
+    EXPECT_NE(outcome.err.find("error: cannot write to the standard output\n"),
+              std::string::npos)
         << outcome.err;
 }
 
@@ -285,11 +286,38 @@ TEST_F(SharedFolder, UnreadableCheckpointIsNotDamaged) {
     EXPECT_TRUE(fs::exists(folder / "run/checkpoints/step-00000003.h5"));
 }
 
+// The run's options must not be taken for missing: others would train on, and replace them.
+TEST_F(SharedFolder, OptionsWithoutStatusAreNotMissing) {
+    make_run("run", 2, {"--lr", "0.002"});
+    const Words resume = run_words("run", 3) + Words{"--resume", "auto", "--quiet"};
+    Surroundings failing;
+    failing.environment = {{"LD_PRELOAD", GLOW_FAILING_READ}, {"GLOW_NO_STATUS", "/config.toml"}};
+    const Outcome outcome = Process(folder.path(), GLOW_TRAIN_PROGRAM, resume, failing).wait();
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(read_bytes(folder / "run/config.toml").find("\nlr = 0.002\n"), std::string::npos);
+}
+
+// Nor must a lock file: two runs would train in one folder.
+TEST_F(SharedFolder, LockWithoutStatusIsNotFree) {
+    make_run("run", 2);
+    const FileLock held(folder / "run/run.lock", "run", "");
+    const Words resume = {"--out", "run", "--resume", "auto", "--max-steps", "3", "--quiet"};
+    Surroundings failing;
+    failing.environment = {{"LD_PRELOAD", GLOW_FAILING_READ}, {"GLOW_NO_FSTAT", "/run.lock"}};
+    expect_error(Process(folder.path(), GLOW_TRAIN_PROGRAM, resume, failing).wait(), 1,
+                 "cannot lock run/run.lock: Input/output error");
+    EXPECT_TRUE(held.is_current());
+}
+
 // Images must not be left out because the disk did not answer for a moment.
 TEST_F(SharedFolder, UnreadableImagesAreNotBadFiles) {
     fs::create_directory(folder / "photos");
     for (const char* const name : {"photos/a.png", "photos/b.png"})
         write_png(folder / name, {4, 4, 1, std::vector<std::uint8_t>(16)});
+    for (const char* const name : {"folders/a", "folders/b"}) {
+        fs::create_directories(folder / name);
+        fs::copy(folder / "photos/a.png", folder / name / "a.png");
+    }
     fs::create_directory(folder / "cifar");
     write_bytes(folder / "cifar/train.bin", std::string(3073, 0));
     fs::create_directory(folder / "mnist");
@@ -298,6 +326,7 @@ TEST_F(SharedFolder, UnreadableImagesAreNotBadFiles) {
     write_bytes(folder / "mnist/train-labels-idx1-ubyte", std::string{0, 0, 8, 1, 0, 0, 0, 1, 0});
     const std::vector<std::pair<Words, std::string>> sources = {
         {{"images", "photos", "--size", "4"}, "/b.png"},
+        {{"images", "folders", "--size", "4", "--no-classes"}, "/b"},
         {{"cifar10", "cifar"}, "/train.bin"},
         {{"mnist", "mnist"}, "/train-images-idx3-ubyte"}};
     for (const auto& [source, file] : sources) {
@@ -309,6 +338,18 @@ TEST_F(SharedFolder, UnreadableImagesAreNotBadFiles) {
         EXPECT_NE(outcome.err.find(file), std::string::npos) << outcome.err;
         EXPECT_FALSE(fs::exists(folder / "new.h5"));
     }
+}
+
+// Pictures of an earlier result must not stay between new ones.
+TEST_F(SharedFolder, UnreadableFolderIsNotEmpty) {
+    make_run("run", 2);
+    fs::create_directory(folder / "maps");
+    const Words words = {"--checkpoint", "run", "--data", "d.h5", "--limit", "1", "--heatmap", "maps"};
+    Surroundings failing;
+    failing.environment = {{"LD_PRELOAD", GLOW_FAILING_READ}, {"GLOW_UNREADABLE", "/maps"}};
+    expect_error(Process(folder.path(), GLOW_EVAL_PROGRAM, words, failing).wait(), 1,
+                 "--heatmap maps: cannot list the folder: Input/output error");
+    EXPECT_TRUE(fs::is_empty(folder / "maps"));
 }
 
 // ---- Two processes, one output -------------------------------------------------------------------
