@@ -88,9 +88,10 @@ void flush_results() {
         const int copy = dup(STDOUT_FILENO);
         if (copy < 0 || close(copy) == 0) return;
     }
-    const char* const what = "cannot write to the standard output";
-    if (g_closed_pipe != 0 || errno == EPIPE) throw ClosedOutput(what);
-    throw Error(what);
+    const int error = errno;
+    const std::string what = "cannot write to the standard output";
+    if (g_closed_pipe != 0 || error == EPIPE) throw ClosedOutput(what);
+    throw Error(error != 0 ? fmt::format("{}: {}", what, std::generic_category().message(error)) : what);
 }
 
 // The subcommand that was given, or the command itself.

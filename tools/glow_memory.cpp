@@ -1,8 +1,10 @@
 // glow_memory: memory of forward and backward against depth, image size and batch, under each memory policy.
 // Every point runs in its own process, so that process growth is due to that point.
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -321,17 +323,17 @@ class CsvOutput {
         if (path_.empty()) return;
         refuse_other_file();
         file_.open(path_);
-        if (!file_) throw InputError(fmt::format("--csv {}: cannot be written", path_));
+        if (!file_)
+            throw InputError(fmt::format("--csv {}: cannot be written: {}", path_, std::strerror(errno)));
         line(kColumns);
     }
     void line(const std::string& text) {
-        if (file_.is_open() && !(file_ << text << '\n' << std::flush))
-            throw Error(fmt::format("--csv {}: cannot be written", path_));
+        if (file_.is_open() && !(file_ << text << '\n' << std::flush)) fail();
     }
     void close() {
         if (!file_.is_open()) return;
         file_.close();  // NFS and quotas may report a full disk only now
-        if (!file_) throw Error(fmt::format("--csv {}: cannot be written", path_));
+        if (!file_) fail();
     }
     static std::vector<NamedPath> lockable(const std::string& path) {
         std::error_code ignored;
@@ -342,6 +344,10 @@ class CsvOutput {
     }
 
   private:
+    [[noreturn]] void fail() const {
+        throw Error(
+            fmt::format("--csv {}: cannot be written: {}", path_, std::strerror(errno != 0 ? errno : EIO)));
+    }
     // Rows are written as they are measured, so an existing file would be overwritten before there are
     // results.
     void refuse_other_file() const {
