@@ -99,8 +99,8 @@ bool read_pixels(PngReader& reader, std::uint8_t* pixels, std::size_t row_bytes)
     return true;
 }
 
-// Orientation in the first undamaged eXIf chunk, which may be before or after the pixels; 1 (upright) if there
-// is none. libpng drops a chunk that begins with "Exif\0\0", which the standard does not allow but programs
+// Orientation in the first undamaged eXIf chunk, which may be before or after the pixels; 1 (upright) without
+// one. libpng drops a chunk that begins with "Exif\0\0", which the standard does not allow but programs
 // write. Damage after the pixels is not an error: they are complete.
 int orientation_of(std::span<const std::uint8_t> bytes) {
     constexpr std::size_t kSignature = 8, kAround = 12;  // bytes of a chunk besides its content

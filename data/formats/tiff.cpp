@@ -1,6 +1,7 @@
 // Gray and RGB samples of 8 and 16 bits are read directly, because libtiff's conversion to RGBA truncates
-// gray of 16 bits and drops its alpha. The conversion reads the other kinds: palettes, fewer bits, YCbCr,
-// CMYK, L*a*b*.
+// gray of 16 bits and drops its alpha. So are palettes with further samples: the conversion drops their
+// alpha, too, and shifts the pixels of tiles at the right edge. The conversion reads the other kinds:
+// palettes, fewer bits, YCbCr, CMYK, L*a*b*.
 #include "data/formats/tiff.h"
 
 #include <fmt/format.h>
@@ -59,8 +60,8 @@ struct TiffReader {
     TiffReader(const TiffReader&) = delete;
     TiffReader& operator=(const TiffReader&) = delete;
 
-    // TIFFRGBAImageGet() refuses an uncompressed tile unless the buffer has its size. libtiff's own one has whole
-    // kilobytes.
+    // TIFFRGBAImageGet() refuses an uncompressed tile unless the buffer has its size. libtiff's own one has
+    // whole kilobytes.
     void use_exact_tile_buffer() {
         std::uint16_t compression = COMPRESSION_NONE;
         TIFFGetFieldDefaulted(tiff, TIFFTAG_COMPRESSION, &compression);
@@ -121,15 +122,20 @@ struct Layout {
     const std::uint16_t* kinds = nullptr;  // of the extra samples
 
     bool gray() const { return photometric <= PHOTOMETRIC_MINISBLACK; }
+    bool palette() const { return photometric == PHOTOMETRIC_PALETTE; }
+    bool inks() const { return photometric == PHOTOMETRIC_SEPARATED; }
     index_t colors() const { return gray() ? 1 : 3; }
+    // Samples of a pixel that hold its color; alpha and others follow.
+    index_t color_samples() const { return gray() || palette() ? 1 : inks() ? 4 : 3; }
     bool is_direct() const {
+        if (palette()) return bits == 8 && samples > 1;
         return (gray() || photometric == PHOTOMETRIC_RGB) && (bits == 8 || bits == 16) && samples >= colors();
     }
     // Without declared kinds, a single extra sample is alpha, as in Pillow. Several are channels of another
     // kind, as of microscopes and satellites.
     bool alpha() const {
-        if (samples <= colors()) return false;
-        if (extras == 0) return samples == colors() + 1;
+        if (samples <= color_samples()) return false;
+        if (extras == 0) return samples == color_samples() + 1;
         return kinds[0] == EXTRASAMPLE_ASSOCALPHA || kinds[0] == EXTRASAMPLE_UNASSALPHA;
     }
     bool premultiplied() const { return alpha() && extras > 0 && kinds[0] == EXTRASAMPLE_ASSOCALPHA; }
@@ -190,9 +196,29 @@ bool for_each_run(TIFF* tiff, const Layout& layout, index_t plane, const Use& us
     return true;
 }
 
+// Replaces the indices of the first channel by their colors. Like libtiff, takes the high byte of the colors
+// unless all are below 256. False if the file has no colors.
+bool replace_indices(TIFF* tiff, Image& image) {
+    std::uint16_t* colors[3] = {};
+    if (TIFFGetField(tiff, TIFFTAG_COLORMAP, &colors[0], &colors[1], &colors[2]) != 1) return false;
+    constexpr index_t kIndices = 256;
+    const bool low = std::all_of(std::begin(colors), std::end(colors), [](const std::uint16_t* values) {
+        return std::all_of(values, values + kIndices, [](std::uint16_t value) { return value < 256; });
+    });
+    Image result{image.H, image.W, image.C + 2, {}};
+    result.pixels.reserve(static_cast<std::size_t>(image.H * image.W * result.C));
+    for (auto pixel = image.pixels.begin(); pixel != image.pixels.end(); pixel += image.C) {
+        for (const std::uint16_t* values : colors)
+            result.pixels.push_back(static_cast<std::uint8_t>(low ? values[*pixel] : values[*pixel] >> 8));
+        result.pixels.insert(result.pixels.end(), pixel + 1, pixel + image.C);
+    }
+    image = std::move(result);
+    return true;
+}
+
 // False if the file is damaged.
 bool read_direct(TIFF* tiff, const Layout& layout, Image& image) {
-    const index_t channels = layout.colors() + (layout.alpha() ? 1 : 0);
+    const index_t channels = layout.color_samples() + (layout.alpha() ? 1 : 0);
     image = {layout.H, layout.W, channels,
              std::vector<std::uint8_t>(static_cast<std::size_t>(layout.H * layout.W * channels))};
     const bool interleaved = layout.planar == PLANARCONFIG_CONTIG || layout.samples == 1;
@@ -211,13 +237,27 @@ bool read_direct(TIFF* tiff, const Layout& layout, Image& image) {
             for (index_t i = 0; i < count; ++i, to += channels)
                 for (index_t c = 0; c < read; ++c) {
                     const std::uint8_t value = sample(row, i * step + c);
-                    const bool color = plane + c < layout.colors();
+                    const bool color = plane + c < layout.color_samples();
                     to[c] = inverted && color ? static_cast<std::uint8_t>(255 - value) : value;
                 }
         };
         if (!for_each_run(tiff, layout, plane, use)) return false;
     }
-    return true;
+    return !layout.palette() || replace_indices(tiff, image);
+}
+
+// Adds the alpha of a CMYK picture, which libtiff's conversion drops. False if the file is damaged or has
+// another layout than libtiff converts.
+bool add_alpha(std::span<const std::uint8_t> bytes, const Layout& layout, Image& image) {
+    const TiffReader file(bytes);  // again, because libtiff cannot always go back after converting
+    if (file.tiff == nullptr || layout.bits != 8 || layout.planar != PLANARCONFIG_CONTIG) return false;
+    image = with_channels(std::move(image), 4);
+    return for_each_run(file.tiff, layout, 0,
+                        [&](index_t y, index_t x, index_t count, const std::uint8_t* row) {
+                            std::uint8_t* to = image.pixels.data() + (y * layout.W + x) * 4;
+                            for (index_t i = 0; i < count; ++i)
+                                to[4 * i + 3] = row[i * layout.samples + layout.color_samples()];
+                        });
 }
 
 bool read_converted(TiffReader& file, const Layout& layout, Image& image) {
@@ -239,7 +279,7 @@ bool read_converted(TiffReader& file, const Layout& layout, Image& image) {
     std::uint8_t* to = image.pixels.data();
     for (const std::uint32_t pixel : packed)
         for (index_t c = 0; c < C; ++c) *to++ = static_cast<std::uint8_t>(pixel >> (8 * c));
-    return true;
+    return !layout.inks() || !layout.alpha() || add_alpha(file.bytes, layout, image);
 }
 
 // libtiff reports a lack of memory like damage. Throws std::bad_alloc if there is not what reading takes.
@@ -254,7 +294,7 @@ void require_memory(TIFF* tiff, const Layout& layout, std::size_t file_bytes) {
 // Whether the palette's colors have more than 8 bits. Writers store a value v of 8 bits as v, 256 v or 257 v.
 bool has_deep_palette(TIFF* tiff, const Layout& layout) {
     std::uint16_t* colors[3] = {};
-    if (layout.photometric != PHOTOMETRIC_PALETTE || layout.bits > 8 ||
+    if (!layout.palette() || layout.bits > 8 ||
         TIFFGetField(tiff, TIFFTAG_COLORMAP, &colors[0], &colors[1], &colors[2]) != 1)
         return false;
     const auto all = [&](auto&& fits) {
@@ -306,6 +346,9 @@ Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown,
     if (layout.format != SAMPLEFORMAT_UINT && layout.format != SAMPLEFORMAT_VOID)
         throw InputError(
             fmt::format("cannot read {} as a TIFF file: its samples are not unsigned integers", shown));
+    if (layout.inks() && layout.premultiplied())
+        throw InputError(
+            fmt::format("cannot read {} as a TIFF file: its CMYK colors are multiplied by alpha", shown));
     if (layout.H > kPngPixelLimit || layout.W > kPngPixelLimit || layout.H * layout.W > kPngPixelLimit)
         throw InputError(fmt::format("{}: expected at most {} pixels, found {} x {}", shown, kPngPixelLimit,
                                      layout.W, layout.H));
@@ -323,11 +366,8 @@ Image decode_tiff(std::span<const std::uint8_t> bytes, const std::string& shown,
         if (lost != nullptr) *lost = what;
     };
     if (layout.bits > 8 || has_deep_palette(reader.tiff, layout)) lose("it has more than 8 bits a channel");
-    const bool alpha = layout.is_direct() && layout.alpha(),
-               one_sample = layout.gray() || layout.photometric == PHOTOMETRIC_PALETTE;
-    if (layout.samples > (one_sample ? 1 : 3) + alpha) lose("it has a further channel");
-    if (!layout.is_direct() && !layout.gray() && layout.photometric != PHOTOMETRIC_RGB &&
-        layout.photometric != PHOTOMETRIC_PALETTE)
+    if (layout.samples > layout.color_samples() + (layout.alpha() ? 1 : 0)) lose("it has a further channel");
+    if (!layout.is_direct() && !layout.gray() && layout.photometric != PHOTOMETRIC_RGB && !layout.palette())
         lose("its colors are not RGB");
     if (layout.is_direct() && layout.premultiplied()) {
         if (has_transparency(image)) lose("it has transparent pixels");

@@ -139,8 +139,9 @@ TEST(Photo, ReadsWebp) {
 
 // The picture as the encoded values of its samples say, over black.
 Image expected_pixels(const make::TiffCase& c) {
-    const int colors = c.photometric >= 2 ? 3 : 1;
-    const bool alpha = c.extra == -1 ? c.samples == colors + 1 : c.samples > colors && c.extra == 2;
+    const int colors = c.photometric >= 2 ? 3 : 1, color_samples = c.photometric == 2 ? 3 : 1;
+    const bool alpha =
+        c.extra == -1 ? c.samples == color_samples + 1 : c.samples > color_samples && c.extra == 2;
     const auto eight = [&](std::uint32_t y, std::uint32_t x, int s) {
         const std::uint32_t value = c.sample(y, x, s);
         return c.bits == 16 ? (value + 128) / 257 : value;
@@ -151,7 +152,7 @@ Image expected_pixels(const make::TiffCase& c) {
             for (int s = 0; s < 3; ++s) {
                 std::uint32_t value = eight(y, x, std::min(s, colors - 1));
                 if (c.photometric == 0) value = 255 - value;
-                if (alpha) value = (value * eight(y, x, colors) + 127) / 255;
+                if (alpha) value = (value * eight(y, x, color_samples) + 127) / 255;
                 image.pixels.push_back(static_cast<std::uint8_t>(value));
             }
     return upright(std::move(image), c.orientation);
@@ -190,6 +191,27 @@ TEST(Photo, ReadsTiff) {
             EXPECT_EQ(with_channels(read, 3).pixels, expected_pixels(several).pixels) << samples;
             EXPECT_EQ(lost, "it has a further channel");
         }
+
+    // Alpha of CMYK changes the colors, a channel of another kind does not.
+    const auto inks = [](int samples, int extra) {
+        make::TiffCase one;
+        one.photometric = 5;
+        one.samples = samples;
+        one.extra = extra;
+        return one;
+    };
+    const Image opaque = decode_tiff(span_of(make::tiff(inks(4, -1))), "x");
+    EXPECT_EQ(decode_tiff(span_of(make::tiff(inks(5, 0))), "x").pixels, opaque.pixels);
+    const Image clear = decode_tiff(span_of(make::tiff(inks(5, 2))), "x");
+    ASSERT_EQ(clear.C, 4);
+    for (std::uint32_t y = 0; y < 5; ++y)
+        for (std::uint32_t x = 0; x < 7; ++x) {
+            const std::size_t pixel = 7 * y + x;
+            EXPECT_EQ(clear.pixels[4 * pixel + 3], inks(5, 2).sample(y, x, 4));
+            for (std::size_t c = 0; c < 3; ++c)
+                EXPECT_EQ(clear.pixels[4 * pixel + c], opaque.pixels[3 * pixel + c]);
+        }
+    expect_throw<InputError>([&] { decoded(make::tiff(inks(5, 1)), 3); }, {"x", "CMYK", "alpha"});
 
     const make::NamedFiles compressed = make::compressed_tiff_files();
     const auto pixels = [&](const std::string& name) {

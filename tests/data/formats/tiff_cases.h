@@ -111,7 +111,7 @@ inline NamedFiles compressed_tiff_files() {
 struct TiffCase {
     std::uint32_t H = 5, W = 7;
     int bits = 8, samples = 3;
-    // 0 white is zero, 1 black is zero, 2 RGB, 3 palette whose colors are those that RGB would have.
+    // 0 white is zero, 1 black is zero, 2 RGB, 3 palette whose colors are those that RGB would have, 5 CMYK.
     int photometric = 2;
     int extra = -1;  // kind of the samples beyond the colors; -1: not declared
     int orientation = 1;
@@ -184,7 +184,7 @@ inline std::string tiff(const TiffCase& c) {
             entries.insert(
                 entries.end(),
                 {{322, kLong, {c.tile}}, {323, kLong, {c.tile}}, {324, kLong, offsets}, {325, kLong, sizes}});
-        const int colors = c.photometric == 2 ? 3 : 1;
+        const int colors = c.photometric == 2 ? 3 : c.photometric == 5 ? 4 : 1;
         if (c.extra >= 0)
             entries.push_back({338, kShort,
                                std::vector<std::uint32_t>(static_cast<std::size_t>(c.samples - colors),
@@ -224,7 +224,7 @@ inline std::string tiff(const TiffCase& c) {
     return file;
 }
 
-// Every layout that is read directly, and a palette in tiles of 256 bytes, by name.
+// Every layout that is read directly, and palettes, by name.
 inline std::vector<std::pair<std::string, TiffCase>> tiff_cases() {
     std::vector<std::pair<std::string, TiffCase>> cases;
     for (const int bits : {8, 16})
@@ -271,6 +271,13 @@ inline std::vector<std::pair<std::string, TiffCase>> tiff_cases() {
         palette.W = 19;
         palette.big_endian = big_endian;
         cases.emplace_back(big_endian ? "palette_tiles_big" : "palette_tiles_little", palette);
+        palette.samples = 3;
+        palette.extra = 0;
+        cases.emplace_back(big_endian ? "palette_ignored_big" : "palette_ignored_little", palette);
+        palette.samples = 2;
+        palette.extra = 2;
+        palette.planar = big_endian;
+        cases.emplace_back(big_endian ? "palette_alpha_planar" : "palette_alpha", palette);
     }
     TiffCase pages;
     pages.pages = 2;
