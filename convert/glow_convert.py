@@ -25,7 +25,7 @@ import re
 import sys
 from pathlib import Path
 
-from python_packages import require_packages
+from python_packages import require_packages, reserve_linear_algebra
 
 require_packages("numpy", "h5py")
 import h5py
@@ -179,6 +179,8 @@ def run(arguments):
             raise OSError(f"{arguments.output}: cannot be written: {reason(error)}") from None
 
     check_options(arguments)
+    if problem := reserve_linear_algebra():
+        raise InputError(problem)
     latest = Path(arguments.input) / "latest.h5"
     files = read_input(tf_checkpoint_files, arguments.input) or [latest if os.path.exists(latest) else arguments.input]
     claim_outputs([("the input", file) for file in files], [("--output", arguments.output)])
@@ -306,7 +308,7 @@ def main():
     except BrokenPipeError:  # of stdout; end_with is silent
         raise
     except (OSError, MemoryError) as error:
-        print("glow_convert: error:", " ".join(str(error).split()), file=sys.stderr)
+        print("glow_convert: error:", " ".join(str(error).split()) or "there is not enough memory", file=sys.stderr)
         return 1
 
 

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from output_files import OutputRefused, claim_outputs, save_figure
-from python_packages import require_packages
+from python_packages import require_packages, reserve_linear_algebra
 from script_text import end_with, open_text, parse_arguments, path_argument, picture_text
 
 FORMATS = {".png", ".svg", ".pdf"}
@@ -264,6 +264,8 @@ def main():
         at += "" if x == "batch" else f"batch {one['batch']}, "
         title = picture_text(options.title) if options.title else f"Forward and backward, {at}L = {one['levels']}, width {one['width']}"
         require_packages("matplotlib")
+        if problem := reserve_linear_algebra():
+            raise BadInput(problem)
         draw(rows, x, title, options.published and x != "batch" and is_published_setting(rows, x), options.output)
     except (BadInput, OutputRefused, WriteFailed) as error:
         say(error)

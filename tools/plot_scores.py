@@ -12,7 +12,7 @@ import csv
 import sys
 from pathlib import Path
 
-from python_packages import require_packages
+from python_packages import require_packages, reserve_linear_algebra
 
 require_packages("numpy", "matplotlib")
 import matplotlib
@@ -60,6 +60,8 @@ def main():
     arguments = parse_arguments(parser)
     if Path(arguments.output).suffix.lower() not in FORMATS:
         return refuse(f"{arguments.output}: the picture's name must end in .png, .svg or .pdf")
+    if problem := reserve_linear_algebra():
+        return refuse(problem)
     labels = arguments.labels.split(",") if arguments.labels else [Path(name).stem for name in arguments.files]
     if len(labels) != len(arguments.files):
         return refuse(f"{len(labels)} labels for {len(arguments.files)} files")

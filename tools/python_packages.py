@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 DEBIAN = {"PIL": "python3-pil", "safetensors": "python3-safetensors"}
+OPENBLAS_BYTES = 144 << 20  # 128 MiB and what surrounds it
 PIP = {"PIL": "pillow"}
 
 
@@ -40,12 +41,28 @@ def is_here(package):
         return False
 
 
+def reserve_linear_algebra():
+    """Lets OpenBLAS reserve the memory that it keeps. Returns what is wrong, '' normally: where limits leave too little, OpenBLAS
+    would try forever."""
+    import mmap
+
+    import numpy
+
+    try:
+        mmap.mmap(-1, OPENBLAS_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except (OSError, MemoryError):
+        return f"ulimit -v or -d leaves less than the {OPENBLAS_BYTES >> 20} MiB that linear algebra needs: raise the limit"
+    numpy.linalg.inv(numpy.eye(2))
+    return ""
+
+
 def require_packages(*packages):
     restarted = os.environ.pop("GLOW_PYTHON_RESTARTED", None)
     os.environ["MPLBACKEND"] = "Agg"  # a notebook's may not exist here
     # As the other commands do, reads HDF5 files without locks: many file systems of clusters have none. HDF5 1.14 reads this
     # when it is loaded.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # every thread would reserve memory; the matrices here are small
     if sys.version_info >= (3, 9) and all(map(is_here, packages)):
         return
     script = os.path.abspath(sys.argv[0])

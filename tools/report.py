@@ -23,7 +23,7 @@ import sys
 import time
 from pathlib import Path
 
-from python_packages import require_packages
+from python_packages import require_packages, reserve_linear_algebra
 from script_text import end_with, parse_arguments, path_argument
 
 PAGE, PICTURES = {".html", ".htm"}, {".png", ".svg", ".pdf"}
@@ -250,6 +250,8 @@ def main():
     from report_read import BadInput, Run, files_of_run
 
     try:
+        if problem := options.output and reserve_linear_algebra():
+            raise BadInput(problem)
         suffix = options.output.suffix.lower() if options.output else ""
         if options.output:
             if suffix not in PAGE | PICTURES:

@@ -69,6 +69,18 @@ expect 0 "GLOW_PYTHON that does not exist" HDF5 env PATH="$work/bare:$work/full"
 expect 0 "GLOW_PYTHON that is no Python" HDF5 env PATH="$work/bare:$work/full" GLOW_PYTHON=/bin/true none/bin/glow_convert --version
 expect 2 "a Python that lacks what it promised" "no Python here has" env PATH="$work/bare:$work/liar" none/bin/glow_convert --version
 
+# Where limits leave too little memory, OpenBLAS would try forever to reserve it.
+expect 0 "little memory" "ulimit -v or -d leaves less than the 144 MiB" env PYTHONPATH="$source_tree/tools" timeout 60 "$python" -c '
+import resource
+from python_packages import require_packages, reserve_linear_algebra
+require_packages("numpy")
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limits = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), limits[1]))
+print(reserve_linear_algebra())
+resource.setrlimit(resource.RLIMIT_AS, limits)
+assert reserve_linear_algebra() == ""'
+
 # Both searches find the same.
 for path in "$work/bare:$work/full" "$work/full:$work/bare" "$work/broken:$work/bare:$work/full"; do
     expect 0 "find_python.sh" "$work/full/python3" env PATH="$path:$work/bare" none/tools/find_python.sh numpy h5py
