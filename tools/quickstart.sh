@@ -93,6 +93,9 @@ run() {
     return $status
 }
 stage() { say "== $1"; }
+record() {  # file text: complete or not at all, as on a full disk
+    echo "$2" >"$1.part" && mv "$1.part" "$1"
+}
 
 # ---- model: predicted here, decided by the built program below -------------------------------------------------------
 
@@ -267,14 +270,14 @@ else
     else
         stage "training: $minutes minutes into $run_dir"
     fi
-    mkdir -p $run_dir && echo "$model" >$run_dir/quickstart.model || fail 2 "cannot write to $PWD/$run_dir"
+    mkdir -p $run_dir && record $run_dir/quickstart.model "$model" || fail 2 "cannot write to $PWD/$run_dir"
     status=0
     run $bin/glow_train --data $data --out $run_dir --resume auto --device $device "${settings[@]}" --max-minutes "$minutes" \
         --log-every 10 --checkpoint-every 2m || status=$?
     [ $status != 75 ] || fail 75 "a signal stopped the training; run the same command again to continue"
     [ $status = 0 ] || failed $status "the training failed (see above)"
     [ -e $weights ] || fail 1 "glow_train left no $weights"
-    echo "$minutes" >$finished
+    record $finished "$minutes" || fail 1 "cannot write $PWD/$finished"
 fi
 
 # ---- evaluation and pictures ------------------------------------------------------------------------------------------

@@ -397,6 +397,10 @@ else
     check "quickstart: downloads" logged "--download"
     check "quickstart: interrupted, nothing further" not_logged ^glow_eval
     rm "$copy/interrupt"
+    mkdir "$copy/runs/quickstart/quickstart.model.part"
+    expect 2 "quickstart: its model cannot be recorded" quickstart
+    check "quickstart: keeps the record of the model" grep -qx small "$copy/runs/quickstart/quickstart.model"
+    rmdir "$copy/runs/quickstart/quickstart.model.part"
     : >"$copy/log"
     expect 0 "quickstart: after an interruption" quickstart
     says err "continuing runs/quickstart" "quickstart: after an interruption"
