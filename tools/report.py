@@ -20,6 +20,7 @@ import math
 import os
 import re
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -186,6 +187,14 @@ def write_tensorboard(run, folder):
         seconds = (step[i] - step[i - 1]) * step_ms[i] / 1000
         times.append(times[-1] - (seconds if math.isfinite(seconds) else 0))
     times.reverse()
+
+    def end(failed):
+        """tensorboardX writes in a thread of its own. Where that fails, as on a full disk, the others would wait for it forever."""
+        say(f"cannot write: {folder}: {getattr(failed.exc_value, 'strerror', None) or failed.exc_value}")
+        sys.stderr.flush()
+        os._exit(1)
+
+    threading.excepthook = end
     writer = writer_class(str(folder))
     for name in METRICS:
         if name in ("step", "epoch"):

@@ -222,6 +222,15 @@ PY
     for line in "train/bpd 30.0 600" "train/drift 1e-14 10" "valid/bpd_ema 30.12 600" "samples 3 100"; do
         check "tensorboard: $line" grep -qx "$line" "$work/events"
     done
+    cat >"$work/modules/tensorboardX.py" <<'PY'
+import threading, time
+class SummaryWriter:  # as tensorboardX, whose thread ends on a full disk
+    def __init__(self, folder): threading.Thread(target=self.write).start()
+    def write(self): raise OSError(28, "No space left on device")
+    def add_scalar(self, *values, **options): time.sleep(100)
+PY
+    expect 1 "tensorboard: a full disk" env PYTHONPATH="$work/modules" "$python" "$tools/report.py" "$work/good" --tensorboard "$work/events"
+    says err "cannot write: $work/events: No space left on device" "tensorboard: a full disk"
     for module in tensorboardX torch/__init__; do echo 'raise ImportError' >"$work/modules/$module.py"; done
     expect 2 "tensorboard: no writer" env PYTHONPATH="$work/modules" "$python" "$tools/report.py" "$work/good" --tensorboard "$work/events"
     says err "install tensorboardX" "tensorboard: no writer"
