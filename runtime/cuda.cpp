@@ -18,10 +18,6 @@ namespace {
 
 constexpr int kOldest = 80;  // compute capability 8.0, required for bf16 and tf32 products
 
-cudaStream_t stream_of(const Exec& exec) {
-    return static_cast<cudaStream_t>(exec.stream);
-}
-
 // CUDA's context and libraries need memory too, so any call may run out of it.
 [[noreturn]] void refuse_full(const char* call) {
     std::size_t free = 0, total = 0;

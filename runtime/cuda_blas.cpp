@@ -147,7 +147,7 @@ class CudaBlas : public Blas {
         GLOW_CUDA(cublasLtMatmul(handle_, d.product, wide ? static_cast<const void*>(&one64) : &one, b,
                                  d.first, a, d.second, wide ? static_cast<const void*>(&beta64) : &beta, c,
                                  d.result, c, d.result, &plan.algorithms[plan.chosen], memory, kBlasWorkspace,
-                                 static_cast<cudaStream_t>(exec_.stream)));
+                                 stream_of(exec_)));
         if (!plan.fused) run_epilogue(exec_, g, data, c);
     }
 

@@ -9,6 +9,8 @@
 
 #include <utility>
 
+#include "kernels/base.h"
+
 // Throws Error with the call's text, file, line, and the library's error name.
 #define GLOW_CUDA(call) ::glow::cuda::check((call), #call, __FILE__, __LINE__)
 
@@ -17,6 +19,10 @@ namespace glow::cuda {
 void check(cudaError_t status, const char* call, const char* file, int line);
 void check(cublasStatus_t status, const char* call, const char* file, int line);
 void check(cusolverStatus_t status, const char* call, const char* file, int line);
+
+inline cudaStream_t stream_of(const Exec& exec) {
+    return static_cast<cudaStream_t>(exec.stream);
+}
 
 // RAII owner of a vendor handle. Errors on destruction are ignored.
 template <class T, auto kDestroy>

@@ -60,7 +60,7 @@ class CudaSolver : public Solver {
 
     void open() {
         if (blas_) return;
-        const auto stream = static_cast<cudaStream_t>(forked_.exec().stream);
+        const auto stream = stream_of(forked_.exec());
         GLOW_CUDA(cublasCreate(blas_.out()));
         GLOW_CUDA(cublasSetStream(blas_, stream));
         GLOW_CUDA(cusolverDnCreate(solver_.out()));

@@ -329,7 +329,7 @@ class CudnnConv : public Conv {
             return;
         }
         GLOW_CUDNN(*cudnn_, create(&handle_));
-        GLOW_CUDNN(*cudnn_, set_stream(handle_, static_cast<cudaStream_t>(exec_.stream)));
+        GLOW_CUDNN(*cudnn_, set_stream(handle_, stream_of(exec_)));
     }
 
     const Plan& plan_of(const Convolution& c) {

@@ -23,10 +23,6 @@ namespace {
 
 constexpr double kNcclOpeningSeconds = 300;  // enough for a thousand devices
 
-cudaStream_t stream_of(const Exec& exec) {
-    return static_cast<cudaStream_t>(exec.stream);
-}
-
 class NcclCommunicator : public Communicator {
   public:
     explicit NcclCommunicator(std::unique_ptr<Communicator> mpi)
@@ -72,11 +68,11 @@ class NcclCommunicator : public Communicator {
     void all_reduce_sum(const Exec& exec, index_t count, double* values) override {
         call([&] {
             return ncclAllReduce(values, values, static_cast<std::size_t>(count), ncclDouble, ncclSum, nccl_,
-                                 stream_of(exec));
+                                 cuda::stream_of(exec));
         });
     }
     void all_reduce_async(const Exec& exec, index_t count, float* values, void*) override {
-        GLOW_CUDA(cudaEventRecord(ready_, stream_of(exec)));
+        GLOW_CUDA(cudaEventRecord(ready_, cuda::stream_of(exec)));
         GLOW_CUDA(cudaStreamWaitEvent(stream_, ready_, 0));
         call([&] {
             return ncclAllReduce(values, values, static_cast<std::size_t>(count), ncclFloat, ncclSum, nccl_,
@@ -85,7 +81,7 @@ class NcclCommunicator : public Communicator {
     }
     void finish_all_reduces(const Exec& exec) override {
         GLOW_CUDA(cudaEventRecord(done_, stream_));
-        GLOW_CUDA(cudaStreamWaitEvent(stream_of(exec), done_, 0));
+        GLOW_CUDA(cudaStreamWaitEvent(cuda::stream_of(exec), done_, 0));
     }
 
   protected:

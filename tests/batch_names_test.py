@@ -22,7 +22,7 @@ def local_declarations(text):
     """Names of constants and types, and functions with the types of their parameters, in unnamed namespaces."""
     for block in re.findall(r"^namespace \{\n(.*?)^\}  // namespace$", text, re.M | re.S):
         # A declaration at column 0, up to its end or its body; clang-format continues it indented.
-        for declaration in re.findall(r"^(?=[^\s#/}]).*?(?:[;{]\s*(?://.*)?$)", block, re.M | re.S):
+        for declaration in re.findall(r"^(?=[^\s#/}]).*?[;{][ \t]*(?://[^\n]*)?$", block, re.M | re.S):
             one_line = " ".join(declaration.split())
             if one_line.startswith(("constexpr", "const ", "inline", "static", "thread_local")) and "(" not in one_line.split("=")[0]:
                 for name in CONSTANT.findall(one_line):

@@ -102,7 +102,7 @@ bool read_pixels(PngReader& reader, std::uint8_t* pixels, std::size_t row_bytes)
 // Orientation in the first undamaged eXIf chunk, which may be before or after the pixels; 1 (upright) without
 // one. libpng drops a chunk that begins with "Exif\0\0", which the standard does not allow but programs
 // write. Damage after the pixels is not an error: they are complete.
-int orientation_of(std::span<const std::uint8_t> bytes) {
+int orientation_of_png(std::span<const std::uint8_t> bytes) {
     constexpr std::size_t kSignature = 8, kAround = 12;  // bytes of a chunk besides its content
     const auto number = [](std::span<const std::uint8_t> four) {
         return std::size_t{four[0]} << 24 | std::size_t{four[1]} << 16 | std::size_t{four[2]} << 8 | four[3];
@@ -197,7 +197,7 @@ Image decode_png(std::span<const std::uint8_t> bytes, const std::string& shown, 
     Image image{H, W, ((color & PNG_COLOR_MASK_COLOR) != 0 ? 3 : 1) + alpha, {}};
     image.pixels.resize(static_cast<std::size_t>(H * W * image.C));
     if (!read_pixels(reader, image.pixels.data(), static_cast<std::size_t>(W * image.C))) fail();
-    image = upright(std::move(image), orientation_of(bytes));
+    image = upright(std::move(image), orientation_of_png(bytes));
     return C == 0 ? std::move(image) : with_channels(std::move(image), C);
 }
 

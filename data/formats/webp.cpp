@@ -18,7 +18,7 @@ constexpr std::size_t kRiffHeader = 12, kChunkHeader = 8;
 
 // Orientation in the EXIF chunk; 1 (upright) if there is none. Chunks have a name, a length and an even
 // number of bytes.
-int orientation_of(std::span<const std::uint8_t> bytes) {
+int orientation_of_webp(std::span<const std::uint8_t> bytes) {
     std::size_t at = kRiffHeader;
     while (bytes.size() >= at + kChunkHeader) {
         std::uint32_t length = 0;
@@ -60,7 +60,7 @@ Image decode_webp(std::span<const std::uint8_t> bytes, const std::string& shown,
     if (status == VP8_STATUS_OUT_OF_MEMORY)
         ::operator delete(::operator new(static_cast<std::size_t>(4 * image.H * image.W)));  // bad_alloc
     if (status != VP8_STATUS_OK) fail("it is damaged or truncated");
-    return upright(std::move(image), orientation_of(bytes));
+    return upright(std::move(image), orientation_of_webp(bytes));
 }
 
 std::optional<std::size_t> webp_bytes(const Image& image) {
