@@ -261,17 +261,49 @@ def version_text():
     return "\n".join([f"glow_convert {VERSION}", *(f"{name:<9}{version}" for name, version in versions.items())])
 
 
-# Variables with the number of processes, as in runtime/launcher.cpp.
-LAUNCHERS = {"mpirun (Open MPI)": "OMPI_COMM_WORLD_SIZE", "mpiexec (PMI)": "PMI_SIZE", "srun": "SLURM_STEP_NUM_TASKS"}
+# As in runtime/launcher.cpp: variables with the number of processes, and those of launchers that set only a rank.
+SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "MVP_COMM_WORLD_SIZE")
+RANKS = ("PMIX_RANK", "PMI_RANK", "PALS_RANKID")
+
+
+def number(variable):
+    value = os.environ.get(variable, "")
+    return int(value) if re.fullmatch("[0-9]{1,9}", value) else 0
+
+
+# The shell of `srun --pty`, which only task 0 has.
+def in_interactive_shell():
+    if "SLURM_PTY_PORT" not in os.environ or number("SLURM_TASK_PID") == os.getpid():
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+        return True
+    except OSError:
+        return False
+
+
+def variable_of_several_processes():
+    """The environment variable by which this is one of several processes of a launcher, or None."""
+    sizes = {variable: number(variable) for variable in SIZES}
+    for variable, size in sizes.items():
+        if size > 1:
+            return variable
+    if sizes["OMPI_COMM_WORLD_SIZE"] == 1:  # whose daemons may be tasks of srun
+        return None
+    tasks = number("SLURM_STEP_NUM_TASKS") if "SLURM_STEP_ID" in os.environ else 0
+    if tasks > 1 and not in_interactive_shell():
+        return "SLURM_STEP_NUM_TASKS"
+    if tasks == 0 and number("SLURM_PROCID") > 0:
+        return "SLURM_PROCID"
+    if tasks > 0 or 1 in sizes.values():
+        return None
+    return next((variable for variable in RANKS if number(variable) > 0), None)
 
 
 def refuse_to_run_twice():
-    for launcher, variable in LAUNCHERS.items():
-        size = os.environ.get(variable, "")
-        if launcher == "srun" and "SLURM_STEP_ID" not in os.environ:
-            continue
-        if re.fullmatch("[0-9]{1,9}", size) and int(size) > 1:
-            raise InputError(f"{launcher} started {int(size)} processes, each of which would do the whole work: start the command without it")
+    if variable := variable_of_several_processes():
+        raise InputError(f"a launcher started several processes ({variable}={os.environ[variable]}), each of which would do the whole "
+                         f"work: start the command without it, or unset {variable}")
 
 
 def main():

@@ -12,8 +12,8 @@
 
 namespace glow {
 
-// Threads that work without the GIL, and whether the interpreter has ended, which does not wait for daemon
-// threads.
+// Number of threads that work without the GIL, and whether the interpreter has ended. It does not wait for
+// daemon threads.
 inline std::atomic<int> working_threads = 0;
 inline std::atomic<bool> interpreter_ended = false;
 

@@ -371,11 +371,16 @@ class Model {
     std::unique_ptr<ModelSession> session_;
 };
 
+// Before and after the images are collected, which may take long.
+void refuse_dataset_file(const std::string& file, bool force) {
+    refuse_file_of_run({"save_dataset():", file});
+    refuse_existing(file, force, kForce);
+}
+
 void write_arrays(const std::string& file, const std::string& name, const py::dict& splits, bool force) {
     const ArrayDataset images(name, splits);
     const GilReleased released;
-    refuse_file_of_run({"save_dataset():", file});
-    refuse_existing(file, force, kForce);
+    refuse_dataset_file(file, force);
     images.write(file);
 }
 
@@ -449,6 +454,7 @@ PYBIND11_MODULE(_glow, module) {
     hdf5::require_probe();  // a damaged file must not end the interpreter
     module.attr("version") = glow_version();
     module.def("cuda_problem", &cuda_problem);
+    module.def("refuse_dataset_file", &refuse_dataset_file);
     module.def("write_dataset", &write_arrays);
     module.def("draw_validation", &draw_images_for_validation);
 

@@ -43,8 +43,18 @@ try:
         import numpy  # noqa: F401  NumPy keeps its threads, also if it uses the same OpenBLAS
 
         with _variables(_ONE_THREAD):
-            from ._glow import DeviceArray, Model, Training, cuda_problem, draw_validation, version, write_dataset
+            from ._glow import DeviceArray, Model, Training, cuda_problem, draw_validation
+            from ._glow import refuse_dataset_file, version, write_dataset
 finally:
     os.environ.update(_unset)
 
-__all__ = ["DeviceArray", "Model", "Training", "cuda_problem", "draw_validation", "version", "write_dataset"]
+__all__ = [
+    "DeviceArray",
+    "Model",
+    "Training",
+    "cuda_problem",
+    "draw_validation",
+    "refuse_dataset_file",
+    "version",
+    "write_dataset",
+]

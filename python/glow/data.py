@@ -35,6 +35,7 @@ def save_dataset(
     *_labels: classes [N] of all splits, or of none.
     force: replace the file if it exists; otherwise that raises ValueError.
     """
+    _extension.refuse_dataset_file(_name(path), bool(force))
     splits: Splits = {}
     for split, values, classes in (
         ("train", train, train_labels),

@@ -247,7 +247,7 @@ class Gradient(unittest.TestCase):
 
         x = torch.from_numpy(make_images(2) + 0.5).requires_grad_(True)
         (slope,) = torch.autograd.grad(model().encode(x)[1].sum(), x, create_graph=True)  # one level of two
-        with self.assertRaisesRegex(RuntimeError, "once_differentiable|does not require grad|differentiat"):
+        with self.assertRaisesRegex(RuntimeError, "differentiated twice"):
             torch.autograd.grad(slope.sum(), x)
         y = x * 1
         loss = model().encode(y)[0].sum()

@@ -170,6 +170,8 @@ class Refusals(unittest.TestCase):
                 save()
             with self.assertRaisesRegex(ValueError, "existing.h5 exists: .*force=True"):
                 save(force=False)
+            with self.assertRaisesRegex(ValueError, "existing.h5 exists"):
+                glow.save_dataset(data, object())  # before the images are looked at
             self.assertEqual(data.read_bytes(), before)
             save(force=True)
             self.assertNotEqual(data.read_bytes(), before)

@@ -147,8 +147,9 @@ time.sleep(0.5)
             code = f"""
 import glob, glow, numpy, threading, time
 images = numpy.zeros((50000, 16, 16, 3), numpy.uint8)
-threading.Thread(target=glow.save_dataset, args=({folder + "/d.h5"!r}, images), daemon=True).start()
-while not glob.glob({folder + "/.glow-*"!r}):
+writer = threading.Thread(target=glow.save_dataset, args=({folder + "/d.h5"!r}, images), daemon=True)
+writer.start()
+while writer.is_alive() and not glob.glob({folder + "/.glow-*"!r}):
     time.sleep(0.001)
 """
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -46,10 +46,11 @@ class Train(unittest.TestCase):
         self.assertIsInstance(glow.Run(RUN).evaluations["bpd"], np.ndarray)
 
     def test_a_table_that_cannot_be_read(self):
+        run = glow.Run(make_run())
         for code, expected in ((errno.EACCES, ValueError), (errno.EIO, RuntimeError), (errno.EMFILE, RuntimeError)):
             error = OSError(code, os.strerror(code))
             with unittest.mock.patch("builtins.open", side_effect=error), self.assertRaisesRegex(expected, error.strerror):
-                glow.Run(make_run()).metrics
+                run.metrics
 
     @needs("pandas")
     def test_tables_as_data_frames(self):

@@ -466,10 +466,12 @@ def compare_outputs(folder):
     def run(words, **options):
         return subprocess.run([program, *map(str, words)], stderr=subprocess.PIPE, env={**clean, **options.pop("env", {})}, **options)
 
-    for tasks, code in (("2", 2), ("1", 0)):
-        done = run(["--to", "npz", folder / "o.h5", "-o", folder / f"{code}.npz"], stdout=subprocess.PIPE, env={"OMPI_COMM_WORLD_SIZE": tasks})
-        refused = b"mpirun (Open MPI) started 2 processes" in done.stderr
-        report(f"processes of mpirun: {tasks}", done.returncode == code and refused == (code == 2), done.stderr.decode().strip()[:110])
+    step = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"}
+    for code, variables in ((2, {"OMPI_COMM_WORLD_SIZE": "2"}), (2, {"MV2_COMM_WORLD_SIZE": "3"}), (2, step), (2, {"PMIX_RANK": "1"}),
+                            (0, {"OMPI_COMM_WORLD_SIZE": "1", **step}), (0, {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"})):
+        done = run(["--to", "npz", folder / "o.h5", "-o", folder / "launched.npz", "--force"], stdout=subprocess.PIPE, env=variables)
+        refused = b"a launcher started several processes (" in done.stderr
+        report(f"launched with {variables}", done.returncode == code and refused == (code == 2), done.stderr.decode().strip()[:110])
     with open("/dev/full", "w") as full:
         for name, words in (("standard output is full", ["--to", "npz", folder / "o.h5", "-o", folder / "o.npz"]), ("--help into a full disk", ["--help"])):
             done = run(words, stdout=full)

@@ -1,5 +1,5 @@
-/* For LD_PRELOAD: reads of files and folders whose names end in GLOW_UNREADABLE fail, the first stat() of a name that
-   ends in GLOW_NO_STATUS, and the first fstat() of one in GLOW_NO_FSTAT, as on a network that is down for a moment. */
+/* For LD_PRELOAD: calls fail as on a network that is down for a moment, for names that end in the value of a variable:
+   GLOW_UNREADABLE: every read of the file or folder; GLOW_NO_STATUS: the first stat(); GLOW_NO_FSTAT: the first fstat(). */
 #define _GNU_SOURCE
 #undef _FILE_OFFSET_BITS /* pread would be another name of pread64 */
 #include <dirent.h>

@@ -68,7 +68,7 @@ def tiff(path):
         return None, 0
     if image.mode.startswith("I"):
         return np.repeat(((np.asarray(image).astype(int) + 128) // 257)[..., None], 3, axis=2), 0
-    alpha = image.mode in ("RGBA", "LA")
+    alpha = image.mode in ("RGBA", "LA", "PA")
     tolerance = {"rgb_jpeg": 2, "cmyk": 1}.get(path.stem, (2 if alpha else 1) * deep)
     return over_black(image if alpha else image.convert("RGB")), tolerance
 
