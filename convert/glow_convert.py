@@ -291,10 +291,10 @@ def variable_of_several_processes():
     if sizes["OMPI_COMM_WORLD_SIZE"] == 1:  # whose daemons may be tasks of srun
         return None
     tasks = number("SLURM_STEP_NUM_TASKS") if "SLURM_STEP_ID" in os.environ else 0
+    if number("SLURM_PROCID") > 0:
+        return "SLURM_PROCID"
     if tasks > 1 and not in_interactive_shell():
         return "SLURM_STEP_NUM_TASKS"
-    if tasks == 0 and number("SLURM_PROCID") > 0:
-        return "SLURM_PROCID"
     if tasks > 0 or 1 in sizes.values():
         return None
     return next((variable for variable in RANKS if number(variable) > 0), None)

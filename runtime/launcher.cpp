@@ -48,8 +48,9 @@ bool in_interactive_shell() {
 
 // A Slurm step. sbatch and salloc also set SLURM_PROCID (to 0) and SLURM_NTASKS, but not per process.
 Launch detect_slurm_step() {
-    const int tasks = is_set("SLURM_STEP_ID") ? number("SLURM_STEP_NUM_TASKS") : 0;
     const int rank = number("SLURM_PROCID");
+    int tasks = is_set("SLURM_STEP_ID") ? number("SLURM_STEP_NUM_TASKS") : 0;
+    if (rank >= tasks) tasks = 0;  // that of one component of a heterogeneous step: the sum is unknown
     if (tasks == 0 && rank == 0) return {};
     return {"srun", tasks > 0 ? "SLURM_STEP_NUM_TASKS" : "SLURM_PROCID",
             tasks > 1 && in_interactive_shell() ? 1 : tasks, rank};

@@ -43,7 +43,7 @@ std::filesystem::path this_module() {
 using Version = std::tuple<dev_t, ino_t, off_t, time_t, long>;
 
 // Modification times distinguish versions only after the file system's clock has advanced: by 10 ms at most, or
-// 2 s on file systems with whole seconds.
+// 2 s on file systems with whole seconds. The clocks of network file systems are assumed to agree with ours.
 bool settled_version(const std::filesystem::path& path, Version& version) {
     struct stat status {};
     timespec now{};

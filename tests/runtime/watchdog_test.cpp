@@ -109,6 +109,10 @@ TEST_F(Launcher, SlurmStepIsLauncherButAllocationIsNot) {
     unsetenv("SLURM_PTY_PORT");
     EXPECT_EQ(detect_launch().launcher, "srun");
     EXPECT_EQ(detect_launch().size, 8);
+    setenv("SLURM_STEP_NUM_TASKS", "1", 1);  // of one component; ranks are those of the whole step
+    setenv("SLURM_PROCID", "1", 1);
+    EXPECT_FALSE(detect_launch().is_one_process());
+    EXPECT_TRUE(detect_launch().is_one_of_several());
 }
 
 // In the shell of srun --mpi=pmi2 --pty, an srun of several tasks inherits PMI_SIZE=1. Open MPI's mpirun -n 1
@@ -136,9 +140,9 @@ int size_detected_on_terminal(bool as_task) {
         _exit(detect_launch().size);
     }
     int status = 0;
-    waitpid(child, &status, 0);
+    const bool ended = child > 0 && waitpid(child, &status, 0) == child;
     close(terminal);
-    return WIFEXITED(status) && WEXITSTATUS(status) != 255 ? WEXITSTATUS(status) : -1;
+    return ended && WIFEXITED(status) && WEXITSTATUS(status) != 255 ? WEXITSTATUS(status) : -1;
 }
 
 TEST_F(Launcher, ShellOfSrunPtyIsOneProcess) {
