@@ -69,10 +69,11 @@ index_t images_per_tile(index_t tile, index_t pixels, index_t width, index_t N,
                         const Blocking& blocking = kCpuBlocking);
 
 // The next block after `begin` when `count` items are processed `step` at a time. When only counting memory,
-// the first and last block suffice: those in between are as large as the first.
+// the first, second and last block suffice: those in between equal the second. The first may take less
+// scratch, because it overwrites gradients and the others add to them.
 inline index_t next_block(bool count_only, index_t begin, index_t step, index_t count) {
     const index_t last = (count - 1) / step * step;
-    return count_only && begin < last ? last : begin + step;
+    return count_only && 0 < begin && begin < last ? last : begin + step;
 }
 
 }  // namespace glow::inline GLOW_REAL

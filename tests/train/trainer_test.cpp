@@ -50,6 +50,23 @@ TEST(TrainerMemory, PlanEqualsPeak) {
                 }
 }
 
+// Products of the tiles after the first one add to the gradients, for which oneDNN may take more scratch; the
+// last tile is smaller.
+TEST(TrainerMemory, PlanCountsTilesBetweenFirstAndLast) {
+    for (const index_t tile : {2, 3}) {
+        TrainingOptions options =
+            tile == 2 ? small_options(28, 52, 4, 1, 1, 32) : small_options(48, 16, 1, 1, 1, 28);
+        options.tile = tile;
+        options.batch = 2 * tile + 1;
+        options.init_batch = tile;
+        Training training(options);
+        training.trainer.initialize(training.init_images.batch());
+        training.trainer.step(training.images.batch(), update_of(1e-3));
+        EXPECT_EQ(at(training.memory.peak(), Category::workspace),
+                  at(training.plan.bytes, Category::workspace));
+    }
+}
+
 TEST(TrainerMemory, ActivationsDoNotGrowWithDepth) {
     const Backend backend(Device::cpu, 2);
     const auto activations = [&](index_t depth, MemoryMode memory) {
