@@ -262,18 +262,18 @@ def version_text():
 
 
 # As in runtime/launcher.cpp: variables with the number of processes, and those of launchers that set only a rank.
-SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "MVP_COMM_WORLD_SIZE")
-RANKS = ("PMIX_RANK", "PMI_RANK", "PALS_RANKID")
+LAUNCHER_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "MVP_COMM_WORLD_SIZE")
+LAUNCHER_RANKS = ("PMIX_RANK", "PMI_RANK", "PALS_RANKID")
 
 
-def number(variable):
+def launcher_number(variable):
     value = os.environ.get(variable, "")
     return int(value) if re.fullmatch("[0-9]{1,9}", value) else 0
 
 
 # The shell of `srun --pty`, which only task 0 has.
 def in_interactive_shell():
-    if "SLURM_PTY_PORT" not in os.environ or number("SLURM_TASK_PID") == os.getpid():
+    if "SLURM_PTY_PORT" not in os.environ or launcher_number("SLURM_TASK_PID") == os.getpid():
         return False
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
@@ -284,20 +284,20 @@ def in_interactive_shell():
 
 def variable_of_several_processes():
     """The environment variable by which this is one of several processes of a launcher, or None."""
-    sizes = {variable: number(variable) for variable in SIZES}
+    sizes = {variable: launcher_number(variable) for variable in LAUNCHER_SIZES}
     for variable, size in sizes.items():
         if size > 1:
             return variable
     if sizes["OMPI_COMM_WORLD_SIZE"] == 1:  # whose daemons may be tasks of srun
         return None
-    tasks = number("SLURM_STEP_NUM_TASKS") if "SLURM_STEP_ID" in os.environ else 0
-    if number("SLURM_PROCID") > 0:
+    tasks = launcher_number("SLURM_STEP_NUM_TASKS") if "SLURM_STEP_ID" in os.environ else 0
+    if launcher_number("SLURM_PROCID") > 0:
         return "SLURM_PROCID"
     if tasks > 1 and not in_interactive_shell():
         return "SLURM_STEP_NUM_TASKS"
     if tasks > 0 or 1 in sizes.values():
         return None
-    return next((variable for variable in RANKS if number(variable) > 0), None)
+    return next((variable for variable in LAUNCHER_RANKS if launcher_number(variable) > 0), None)
 
 
 def refuse_to_run_twice():

@@ -3,8 +3,11 @@
 
 Without a compiler launcher such as ccache, glow_unity_build() compiles the files of a library in batches, whose composition
 shifts with the list of files. Two files with the same file-local name compile alone, but not in one batch.
+
+And names of the modules of glow_convert, which is installed as one file: a second definition would replace the first.
 """
 
+import ast
 import collections
 import re
 import sys
@@ -34,6 +37,15 @@ def local_declarations(text):
                 yield f"{found[1]}({', '.join(types)})"
 
 
+def module_names(path):
+    """Names that a module of glow_convert defines. Modules may import the same packages."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name))
+
+
 def main():
     problems, declarations = [], 0
     for library in LIBRARIES:
@@ -46,6 +58,13 @@ def main():
                 files[name].add(path.name)
                 declarations += 1
         problems += [f"{library}: {name} is in {', '.join(sorted(where))}" for name, where in files.items() if len(where) > 1]
+    modules = collections.defaultdict(list)
+    listed = re.search(r"^set\(modules (.*)\)$", (ROOT / "convert/CMakeLists.txt").read_text(), re.M)[1]
+    for module in [*listed.split(), "glow_convert"]:
+        path = next(path for folder in ("convert", "tools") if (path := ROOT / folder / f"{module}.py").exists())
+        for name in set(module_names(path)):
+            modules[name].append(path.name)
+    problems += [f"convert: {name} is in {', '.join(where)}" for name, where in modules.items() if len(where) > 1]
     for problem in problems:
         print(problem)
     print(f"{declarations} file-local names, {len(problems)} problems")
