@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "replace_reads.h"
+
 static int is_named(int file, const char* variable) {
     const char* const end = getenv(variable);
     char link[64], name[4096];
@@ -28,18 +30,9 @@ static int fails(int file) {
     return 1;
 }
 
-/* All forms of one call: with 64-bit offsets, and as the compiler replaces it with -D_FORTIFY_SOURCE. */
-#define REPLACE(name, parameters, arguments)                                  \
-    ssize_t name parameters {                                                 \
-        if (fails(file)) return -1;                                           \
-        return ((ssize_t(*) parameters)dlsym(RTLD_NEXT, #name))arguments;     \
-    }
-REPLACE(read, (int file, void* data, size_t bytes), (file, data, bytes))
-REPLACE(__read_chk, (int file, void* data, size_t bytes, size_t size), (file, data, bytes, size))
-REPLACE(pread, (int file, void* data, size_t bytes, off_t offset), (file, data, bytes, offset))
-REPLACE(pread64, (int file, void* data, size_t bytes, off64_t offset), (file, data, bytes, offset))
-REPLACE(__pread_chk, (int file, void* data, size_t bytes, off_t offset, size_t size), (file, data, bytes, offset, size))
-REPLACE(__pread64_chk, (int file, void* data, size_t bytes, off64_t offset, size_t size), (file, data, bytes, offset, size))
+static int before_read(int file) {
+    return fails(file);
+}
 
 struct dirent* readdir(DIR* folder) {
     if (fails(dirfd(folder))) return NULL;
