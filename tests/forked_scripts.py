@@ -1,6 +1,7 @@
 """Runs Python scripts in forks of one process, so that NumPy, h5py or Matplotlib are imported once, not for each run.
 
-As a module: run(script, *arguments). As a program, for tests in bash (forked() in tools/script_checks.sh):
+As a module: run(script, *arguments), or Server where several threads call run(). As a program, for Server and for tests
+in bash (forked() in tools/script_checks.sh):
 
     forked_scripts.py MODULE...
 
@@ -15,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 import types
 
@@ -75,6 +77,29 @@ def run(script, *arguments):
             file.seek(0)
             texts.append(file.read().decode())
     return subprocess.CompletedProcess([str(script), *words], status, *texts)
+
+
+class Server:
+    """run() for several threads: one at a time, in forks of another process, because a process with threads cannot safely fork."""
+
+    def __init__(self, *modules):
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen([sys.executable, "-B", os.path.abspath(__file__), *modules],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def run(self, script, *arguments):
+        with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+            words = [out.name, err.name, os.path.abspath(script), *map(str, arguments)]
+            with self._lock:
+                self._process.stdin.write(b"".join(os.fsencode(word) + b"\0" for word in [str(len(words)), *words]))
+                self._process.stdin.flush()
+                status = int(self._process.stdout.readline())
+            return subprocess.CompletedProcess([str(script), *words[3:]], status, out.read().decode(), err.read().decode())
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
 
 
 def _requests():

@@ -20,13 +20,15 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path += [str(ROOT / "tools"), str(ROOT / "tests")]
 from python_packages import require_packages
 
 require_packages("numpy", "h5py")
 import numpy as np
 import h5py
 
+import forked_scripts
 from glow_files import read_tree, write_dataset
 
 # All numbers of the original are float32, with sums in another order than ours. 2^-24 is half a unit in the last place.
@@ -101,9 +103,13 @@ class Report:
 
 
 def run(*command):
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    return succeeded(subprocess.run([str(part) for part in command], capture_output=True, text=True))
+
+
+def succeeded(result):
+    """The output of a command that must not fail."""
     if result.returncode:
-        raise SystemExit(f"FAILED: {' '.join(map(str, command))} ended with exit status {result.returncode}: {result.stderr}")
+        raise SystemExit(f"FAILED: {' '.join(result.args)} ended with exit status {result.returncode}: {result.stderr}")
     return result.stdout
 
 
@@ -150,13 +156,15 @@ def checkpoint_of(model, step):
 class Tools:
     def __init__(self, programs, initialize):
         self.programs, self.initialize = programs, initialize
+        self.scripts = forked_scripts.Server("numpy", "h5py")
 
     def convert(self, model, tensors, path):
         config, source = model.config, path.with_suffix(".npz")
         np.savez(source, **tensors)
-        run(sys.executable, "-B", self.programs / "glow_convert", "--from", "openai", source, "-o", path, "--force", "--size", config["image_size"],
+        succeeded(self.scripts.run(
+            self.programs / "glow_convert", "--from", "openai", source, "-o", path, "--force", "--size", config["image_size"],
             "--n-bits", config["n_bits_x"], "--weight-y", config["weight_y"], "--batch", config["batch"],
-            *(["--permutation", "reverse"] if config["flow_permutation"] == 0 else []))
+            *(["--permutation", "reverse"] if config["flow_permutation"] == 0 else [])))
         return path
 
     def evaluate(self, checkpoint, data):
@@ -518,24 +526,8 @@ def check_sabotage(path, tools, parts, changes):
     return lines, noticed
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("programs", type=Path, help="folder of the built commands")
-    parser.add_argument("--initialize", required=True, type=Path, help="the built initialize_checkpoint")
-    parser.add_argument("--oracle", type=Path, help="folder of numbers; GLOW_ORACLE_FOLDER comes first")
-    parser.add_argument("--only", nargs="*", help="models whose name has one of these words; no sabotage")
-    parser.add_argument("--verbose", action="store_true")
-    options = parser.parse_args()
-    folder = Path(os.environ.get("GLOW_ORACLE_FOLDER") or options.oracle or "none")
-    if not folder.is_dir():
-        print(f"skipped: {folder}: no folder of openai/glow's numbers (CMake's or the environment's GLOW_ORACLE_FOLDER)")
-        return 77
-    paths = sorted(folder.glob("*.npz"))
-    chosen = [path for path in paths if not options.only or any(word in path.stem for word in options.only)]
-    if not chosen:
-        print(f"FAILED: {folder}: no .npz files to compare with")
-        return 1
-    tools = Tools(options.programs, options.initialize)
+def compare(tools, paths, chosen, options):
+    """The exit status."""
 
     def check(path):
         model = Model(path)
@@ -559,6 +551,30 @@ def main():
             print("\n".join(lines), flush=True)
             ok &= good
     return 0 if ok else 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("programs", type=Path, help="folder of the built commands")
+    parser.add_argument("--initialize", required=True, type=Path, help="the built initialize_checkpoint")
+    parser.add_argument("--oracle", type=Path, help="folder of numbers; GLOW_ORACLE_FOLDER comes first")
+    parser.add_argument("--only", nargs="*", help="models whose name has one of these words; no sabotage")
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    folder = Path(os.environ.get("GLOW_ORACLE_FOLDER") or options.oracle or "none")
+    if not folder.is_dir():
+        print(f"skipped: {folder}: no folder of openai/glow's numbers (CMake's or the environment's GLOW_ORACLE_FOLDER)")
+        return 77
+    paths = sorted(folder.glob("*.npz"))
+    chosen = [path for path in paths if not options.only or any(word in path.stem for word in options.only)]
+    if not chosen:
+        print(f"FAILED: {folder}: no .npz files to compare with")
+        return 1
+    tools = Tools(options.programs, options.initialize)
+    try:
+        return compare(tools, paths, chosen, options)
+    finally:
+        tools.scripts.close()
 
 
 if __name__ == "__main__":
