@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every check that a change must pass, from a bare checkout: dependencies, build, tests, sanitizers, build
-# without options.
+# Every check that a change must pass, from a bare checkout: dependencies, build, tests, a sanitized build without
+# optional libraries.
 set -euo pipefail
 unset CDPATH  # with it, cd prints
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
@@ -11,8 +11,8 @@ usage: tools/test.sh [--quick]
 
 Installs missing dependencies (tools/install_dependencies.sh --with-tests), then builds and runs, stopping at the first failure:
   release   all tests except those labeled slow, in build/release (CUDA where nvcc 12.4 or newer is)
-  asan      tests labeled sanitize under the address and undefined-behavior sanitizers, in build/asan
-  minimal   without CUDA, MPI and oneDNN: tests labeled minimal, in build/minimal
+  asan      without CUDA, MPI and oneDNN, under the address and undefined-behavior sanitizers: tests labeled sanitize,
+            in build/asan
 
   --quick   the release stage only
   --help    this text
@@ -82,11 +82,6 @@ if [ $quick = no ]; then
     no_randomization=()
     if setarch "$(uname -m)" -R true 2>/dev/null; then no_randomization=(setarch "$(uname -m)" -R); fi
     stage "asan: tests" "${no_randomization[@]}" ctest --preset asan "${test_options[@]}" -L sanitize
-
-    stage "minimal: configure" "${configure[@]}" -S . -B build/minimal -G Ninja -DCMAKE_BUILD_TYPE=Release \
-        -DGLOW_CUDA=OFF -DGLOW_MPI=OFF -DGLOW_ONEDNN=OFF $strict
-    stage "minimal: build" cmake --build build/minimal --target tests_minimal
-    stage "minimal: tests" ctest --test-dir build/minimal "${test_options[@]}" -L minimal
 fi
 
 say "== all passed"
