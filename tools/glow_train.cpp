@@ -48,17 +48,17 @@ void print_estimate(const CommandLine& command, const TrainingRequest& request) 
             text += fmt::format("--memory store: {:.2f}x faster with {} more\n", r.store->speedup,
                                 format_bytes(r.store->more_bytes));
     }
-    json["steps_left"] = r.steps_left > 0 ? nlohmann::ordered_json(r.steps_left) : nlohmann::ordered_json();
+    json["steps_left"] = r.steps_left ? nlohmann::ordered_json(*r.steps_left) : nlohmann::ordered_json();
     json["seconds_left"] =
-        r.seconds_left > 0 ? nlohmann::ordered_json(r.seconds_left) : nlohmann::ordered_json();
-    if (r.seconds_left > 0)
-        text += fmt::format("the run takes {}{}, excluding evaluations and checkpoints",
-                            duration_text(r.seconds_left),
-                            r.steps_left > 0 ? fmt::format(" for {} steps", r.steps_left) : "");
+        r.seconds_left ? nlohmann::ordered_json(*r.seconds_left) : nlohmann::ordered_json();
+    if (!r.seconds_left)
+        text += "the run has no limit: give --epochs, --max-steps or --max-minutes";
+    else if (*r.seconds_left <= 0)
+        text += "the run has reached its limit";
     else
-        text += has_limit(request.options)
-                    ? "the run has reached its limit"
-                    : "the run has no limit: give --epochs, --max-steps or --max-minutes";
+        text += fmt::format("the run takes {}{}, excluding evaluations and checkpoints",
+                            duration_text(*r.seconds_left),
+                            r.ends_by_steps ? fmt::format(" for {} steps", *r.steps_left) : "");
     for (const Preset& preset : presets()) {
         if (preset.name != request.preset || preset.published_images == 0) continue;
         const double epochs = preset.published_images / (r.epoch_seconds * r.images_per_s);

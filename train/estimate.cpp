@@ -15,15 +15,23 @@ constexpr std::size_t kTimedSteps = 20, kTimedPairs = 10;  // at most
 constexpr double kTimedSeconds = 60;
 constexpr double kShortStep = 3;  // seconds; longer steps are not timed with another policy too
 
-// Steps to the first of --max-steps and --epochs; 0 without a limit.
-index_t steps_left(const Session& session) {
+// Steps to the first of --max-steps and --epochs; empty without either.
+std::optional<index_t> steps_left(const Session& session) {
     const TrainingOptions& options = session.options;
     double last = options.max_steps > 0 ? static_cast<double>(options.max_steps) : HUGE_VAL;
     if (options.epochs > 0)
         last = std::min(last, std::ceil(options.epochs * session.schedule.epoch_images /
                                         static_cast<double>(options.batch)));
-    if (last == HUGE_VAL) return 0;
+    if (last == HUGE_VAL) return {};
     return std::max<index_t>(0, static_cast<index_t>(last) - session.progress.step);
+}
+
+// Seconds to --max-minutes; empty without it.
+std::optional<double> seconds_to_max_minutes(const Session& session) {
+    const TrainingOptions& options = session.options;
+    if (options.max_minutes <= 0) return {};
+    const bool whole_run = counts_minutes_of_whole_run(options, session.schedule);
+    return std::max(0.0, 60 * (options.max_minutes - (whole_run ? session.progress.minutes : 0)));
 }
 
 double median(std::vector<double> values) {
@@ -75,7 +83,7 @@ std::optional<StoreAlternative> offer_to_time(Session& session, double step_seco
 std::optional<StoreEstimate> time_store(RunRequest request, Session& session, TrainingLoop& loop,
                                         std::size_t more_bytes) {
     request.options.memory = MemoryMode::store;
-    request.info = nullptr;
+    request.info = request.warn = nullptr;  // the first session has reported it all
     try {
         Session stored(request, Session::Mode::estimate);
         TrainingLoop stored_loop(stored);
@@ -100,6 +108,7 @@ Estimate estimate_run(const RunRequest& request) {
     Estimate estimate;
     estimate.plan = session.plan;
     estimate.steps_left = steps_left(session);
+    estimate.seconds_left = seconds_to_max_minutes(session);  // before the timed steps
     TrainingLoop loop(session);
     warm_up(session, loop);
     std::vector<double> seconds;
@@ -108,11 +117,11 @@ Estimate estimate_run(const RunRequest& request) {
     estimate.step_seconds = median(seconds);
     estimate.images_per_s = static_cast<double>(options.batch) / estimate.step_seconds;
     estimate.epoch_seconds = session.schedule.epoch_images / estimate.images_per_s;
-    estimate.seconds_left = static_cast<double>(estimate.steps_left) * estimate.step_seconds;
-    if (options.max_minutes > 0)
-        estimate.seconds_left = estimate.steps_left > 0
-                                    ? std::min(estimate.seconds_left, options.max_minutes * 60)
-                                    : options.max_minutes * 60;
+    if (estimate.steps_left) {
+        const double by_steps = static_cast<double>(*estimate.steps_left) * estimate.step_seconds;
+        estimate.ends_by_steps = by_steps <= estimate.seconds_left.value_or(HUGE_VAL);
+        if (estimate.ends_by_steps) estimate.seconds_left = by_steps;
+    }
     estimate.peak_bytes = total(session.memory->peak());
     estimate.process_growth_bytes = session.memory_growth();
     if (const auto offer = offer_to_time(session, estimate.step_seconds))

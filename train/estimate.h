@@ -19,8 +19,10 @@ struct Estimate {
     double step_seconds = 0;  // median
     double images_per_s = 0;
     double epoch_seconds = 0;
-    index_t steps_left = 0;   // to the first of --epochs and --max-steps; 0: no limit
-    double seconds_left = 0;  // the same, limited by --max-minutes; without evaluations and checkpoints
+    // Empty: the run has no such limit.
+    std::optional<index_t> steps_left;   // to the first of --epochs and --max-steps
+    std::optional<double> seconds_left;  // to the first limit, without evaluations and checkpoints
+    bool ends_by_steps = false;          // the first limit is that of steps_left
     // The same run with policy store; only if that may be faster, fits in memory, and steps are short enough
     // to measure both.
     std::optional<StoreEstimate> store;

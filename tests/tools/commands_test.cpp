@@ -283,9 +283,39 @@ TEST_F(Commands, EstimateWritesNothing) {
         EXPECT_EQ(all_files(), files);
         EXPECT_EQ(read_bytes(folder / "run/metrics.csv"), rows);
     }
-    const Outcome told = train(kSmall + Words{"--out", "new", "--estimate", "--max-steps", "50"});
+    Outcome told = train(kSmall + Words{"--out", "new", "--estimate", "--max-steps", "50"});
     EXPECT_NE(told.out.find("s per step"), std::string::npos) << told.out;
     EXPECT_NE(told.out.find("for 50 steps"), std::string::npos) << told.out;
+    told = train(kSmall +
+                 Words{"--out", "new", "--estimate", "--max-steps", "1000000000", "--max-minutes", "1"});
+    EXPECT_NE(told.out.find("the run takes 1m00s, excluding"), std::string::npos) << told.out;
+}
+
+TEST_F(Commands, EstimateOfResumedRunCountsFromItsLimit) {
+    const auto estimate = [&](const Words& more) {
+        return train(kSmall + Words{"--out", "run", "--estimate", "--json", "--quiet", "--resume"} + more)
+            .out;
+    };
+    // Finished by its steps, long before --max-minutes.
+    make_run("run", 3);
+    const json finished = json::parse(estimate({"--max-steps", "3", "--max-minutes", "60"}));
+    EXPECT_EQ(finished["steps_left"], 0);
+    EXPECT_EQ(finished["seconds_left"], 0);
+    const Outcome told = train({"--out", "run", "--estimate", "--resume"});
+    EXPECT_NE(told.out.find("the run has reached its limit"), std::string::npos) << told.out;
+    // The minutes of a part count from now, those of a run that decays from its start.
+    const Words timed = {"--max-steps", "0", "--save-limits", "--max-minutes"};
+    const Words decay = {"--lr-schedule", "cosine"};
+    EXPECT_EQ(json::parse(estimate(timed + Words{"60"}))["seconds_left"], 3600);
+    const json left = json::parse(estimate(decay + timed + Words{"60"}))["seconds_left"];
+    EXPECT_TRUE(left > 3500 && left < 3600) << left;
+    EXPECT_EQ(json::parse(estimate(decay + timed + Words{"1e-9"}))["seconds_left"], 0);
+    // Warnings come once, although a second model is timed too.
+    const Outcome warned = train(Words{"--out", "run", "--estimate", "--resume", "--max-steps", "9"} + decay);
+    const std::string warning = "the decay of the learning rate ends at step 3";
+    const std::size_t at = warned.err.find(warning);
+    ASSERT_NE(at, std::string::npos) << warned.err;
+    EXPECT_EQ(warned.err.find(warning, at + 1), std::string::npos) << warned.err;
 }
 
 TEST_F(Commands, RejectsGpuOptionsWithoutGpu) {
