@@ -117,6 +117,20 @@ TEST_F(Cluster, LimitsOfResumedPartAreNotRecorded) {
     EXPECT_EQ(config_line("run", "max-steps"), "max-steps = 8");
 }
 
+// A run that was killed before its first checkpoint starts again, but keeps its limits.
+TEST_F(Cluster, LimitsOfARepeatedStartAreReported) {
+    const Words decay = {"--lr-schedule", "linear"};
+    make_run("run", 3, decay);
+    fs::remove(folder / "run/latest.h5");
+    fs::remove_all(folder / "run/checkpoints");
+    const Outcome outcome = train(run_words("run", 5) + decay + Words{"--resume"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    for (const char* part : {"starts again", "this part of the run ends at step 5",
+                             "the decay of the learning rate ends at step 3, before"})
+        EXPECT_NE(outcome.err.find(part), std::string::npos) << part << " in: " << outcome.err;
+    EXPECT_EQ(config_line("run", "max-steps"), "max-steps = 3");
+}
+
 TEST_F(Cluster, MisspelledFolderOfResumedRun) {
     fs::create_directories(folder / "user/runs");
     make_run("user/runs/small", 1);
