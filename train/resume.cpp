@@ -199,8 +199,9 @@ void compare_data(const ResumedRun& resumed, const nlohmann::ordered_json& data,
         data_difference(resumed.checkpoint.config.value("data_set", nlohmann::ordered_json()), data);
     if (difference.empty()) return;
     std::error_code ignored;
-    const bool same_file = fs::weakly_canonical(resumed.options.data, ignored) ==
-                           fs::weakly_canonical(request.options.data, ignored);
+    const std::string own = find_data_of_run(resumed.options, RunFolder(request.options.out));
+    const bool same_file =
+        fs::weakly_canonical(own, ignored) == fs::weakly_canonical(request.options.data, ignored);
     if (same_file && !request.accept_new_data)
         throw InputError(
             fmt::format("{}: the data set has changed since the run began ({}); restore it, or continue "

@@ -73,6 +73,18 @@ TEST_F(MovedRuns, FindsDataSetMovedWithRun) {
     EXPECT_NE(toml("moved/run").find("/moved/run'\n"), std::string::npos);
 }
 
+TEST_F(MovedRuns, RefusesAChangedDataSetMovedWithRun) {
+    std::filesystem::rename(folder / "project", folder / "moved");
+    make_dataset(folder / "moved/d.h5", 8, 8, 3, 30, 6, 10);
+    const Words resume = {"--out", "moved/run", "--resume", "--max-steps", "2", "--quiet"};
+    const std::string before = toml("moved/run");
+    for (const Words& more : {Words{}, Words{"--data", "moved/d.h5"}})
+        expect_error(train(resume + more), 2, "moved/d.h5: the data set has changed since the run began");
+    EXPECT_EQ(toml("moved/run"), before);
+    EXPECT_EQ(train(resume + Words{"--accept-new-data"}).code, 0);
+    EXPECT_EQ(train(resume).code, 0);
+}
+
 TEST_F(MovedRuns, NamesMissingDataSetAndItsConfig) {
     std::filesystem::rename(folder / "project/d.h5", folder / "elsewhere/e.h5");
     const std::string before = toml("project/run");
