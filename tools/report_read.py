@@ -174,7 +174,7 @@ class Run:
         if not np.isfinite(self.metrics["bpd"]).any():
             raise BadInput(f"{path} has no finite bits/dim")
         self.rows = len(rows)
-        self.seconds_silent = time.time() - path.stat().st_mtime
+        self.seconds_silent = max(0.0, time.time() - path.stat().st_mtime)  # the clock may be behind that of the file
 
         path = self.folder / "eval.csv"
         self.evaluations = read_csv(path, EVAL) if path.exists() and path.stat().st_size > 0 else []

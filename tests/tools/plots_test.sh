@@ -195,7 +195,9 @@ else
     page_of single
     check "page: one validation image" grep -qF '<td class=number>30.1200</td>' "$work/page.html"
     variant bare && rm -r "$work/bare"/{eval.csv,config.toml,samples,checkpoints}
+    touch -d '+2 hours' "$work/bare/metrics.csv"
     page_of bare
+    check "page: a row of a clock that is ahead" grep -qF 'a row 0 s ago' "$work/page.html"
     verdict bare "worth a look: checkpoint"
     variant unreadable && rm "$work/unreadable/config.toml" && mkdir "$work/unreadable/config.toml"
     expect 2 "report: options that cannot be read" plot "$work/unreadable"
