@@ -282,6 +282,10 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
     request.resume = app.get_option("--resume")->count() > 0;
     check_noise(app, request);
     check_warmup(app, request);
+    // --lr-schedule constant ends the decay of a file or preset, whose final rate then has no effect.
+    if (request.options.lr_schedule == LrSchedule::constant && app.get_option("--lr-schedule")->count() > 0 &&
+        app.get_option("--lr-final")->count() == 0)
+        request.options.lr_final = 0;
     check(request.options);
     if (request.print_config) return;
     request.resume_from = request.resume_text == "auto" ? "" : request.resume_text;

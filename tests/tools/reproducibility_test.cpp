@@ -135,6 +135,21 @@ TEST_F(Commands, ResumeNeedsOnlyFolder) {
     EXPECT_EQ(read_csv(folder / "run/metrics.csv").size(), 5u);
 }
 
+TEST_F(Commands, ConstantRateOnResumeEndsDecayWithItsFinalRate) {
+    const Words decay = {"--lr-schedule", "linear", "--lr-final", "1e-5"};
+    make_run("run", 2, decay);
+    expect_error(train(run_words("run", 4) + Words{"--resume", "--lr-schedule", "constant"} +
+                       Words{"--lr-final", "1e-5"}),
+                 2, "--lr-final 1e-05 needs --lr-schedule cosine or linear");
+    const Outcome outcome = train(run_words("run", 4) + Words{"--resume", "--lr-schedule", "constant"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("changed on resume: lr-final is 0.0 but was 1e-05"), std::string::npos)
+        << outcome.err;
+    make_run("whole", 4);
+    const Table rows = read_csv(folder / "run/metrics.csv");
+    EXPECT_EQ(rows.back().at("lr"), read_csv(folder / "whole/metrics.csv").back().at("lr"));
+}
+
 TEST_F(Commands, ResumesFromAnyCheckpoint) {
     make_run("run", 4, {"--checkpoint-every", "1", "--keep", "9"});
     // An earlier checkpoint of the same run: later rows are dropped, latest.h5 points back.
