@@ -299,6 +299,12 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
     };
     if (is_missing("data") && !is_missing("out") && request.resume && request.resume_from.empty())
         refuse_to_start(request.options.out);
+    if (is_missing("out") && !request.resume_from.empty())
+        throw InputError(fmt::format(
+            "--resume {0}: --out, the run's folder, is missing{1}", request.resume_from,
+            RunFolder(request.resume_from).holds_run()
+                ? fmt::format("; give --out {} --resume auto to continue that run", request.resume_from)
+                : ""));
     for (const char* option : {"data", "out"})
         if (is_missing(option))
             throw InputError(

@@ -150,6 +150,14 @@ TEST_F(Commands, ConstantRateOnResumeEndsDecayWithItsFinalRate) {
     EXPECT_EQ(rows.back().at("lr"), read_csv(folder / "whole/metrics.csv").back().at("lr"));
 }
 
+TEST_F(Commands, ResumeNamesTheMissingFolder) {
+    make_run("run", 1);
+    expect_error(
+        train({"--resume", "run"}), 2,
+        "--resume run: --out, the run's folder, is missing; give --out run --resume auto to continue");
+    expect_error(train({"--resume", "run/latest.h5"}), 2, "--out, the run's folder, is missing");
+}
+
 TEST_F(Commands, ResumesFromAnyCheckpoint) {
     make_run("run", 4, {"--checkpoint-every", "1", "--keep", "9"});
     // An earlier checkpoint of the same run: later rows are dropped, latest.h5 points back.
