@@ -167,7 +167,7 @@ void visit_batch_options(Options& o, Visitor&& visitor) {
     visitor("batch", o.batch, OnResume::fixed, "Images per step");
     visitor("micro-batch", o.micro_batch, OnResume::fixed,
             "Images per pass, with accumulated gradients; 0: the batch");
-    visitor("init-batch", o.init_batch, OnResume::free,
+    visitor("init-batch", o.init_batch, OnResume::fixed,
             "Images for data-dependent initialization; 0: default rule");
 }
 template <class Options, class Visitor>

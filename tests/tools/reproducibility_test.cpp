@@ -150,6 +150,12 @@ TEST_F(Commands, ConstantRateOnResumeEndsDecayWithItsFinalRate) {
     EXPECT_EQ(rows.back().at("lr"), read_csv(folder / "whole/metrics.csv").back().at("lr"));
 }
 
+TEST_F(Commands, ResumeKeepsTheInitialization) {
+    make_run("run", 1);
+    expect_error(train(run_words("run", 2) + Words{"--resume", "--init-batch", "5"}), 2,
+                 "init-batch is 5 but was 0");
+}
+
 TEST_F(Commands, ResumeNamesTheMissingFolder) {
     make_run("run", 1);
     expect_error(
