@@ -130,6 +130,14 @@ struct ColumnSums {
     }
 };
 
+template <Functor F>
+void sum_column_parts(const Exec& exec, index_t rows, index_t channels, double* partial, const F& f) {
+    int lanes = 4;
+    while (lanes < ColumnSums<F>::kMaxLanes && lanes < channels) lanes *= 2;
+    const ColumnSums<F> sums{rows, channels, lanes, partial, f};
+    run_blocks(exec, {(channels + lanes - 1) / lanes, kColumnParts, sums.shared_bytes()}, sums);
+}
+
 // Second stage, finish(column, sums over all parts): kSplit threads per sum, each with kAhead loads in
 // flight. partial: [parts, kSums, channels].
 template <int kSums, class Finish>
@@ -258,10 +266,7 @@ void sum_columns(const Exec& exec, index_t rows, index_t channels, double* parti
                  index_t work = 1) {
     constexpr int kSums = F::kSums;
     if (exec.tuned_for_gpu()) {
-        int lanes = 4;
-        while (lanes < ColumnSums<F>::kMaxLanes && lanes < channels) lanes *= 2;
-        const ColumnSums<F> sums{rows, channels, lanes, partial, f};
-        run_blocks(exec, {(channels + lanes - 1) / lanes, kColumnParts, sums.shared_bytes()}, sums);
+        sum_column_parts(exec, rows, channels, partial, f);
         return finish_columns<kSums>(exec, kColumnParts, channels, partial, finish);
     }
     if (!begin_launch(exec, f, rows * channels)) return;

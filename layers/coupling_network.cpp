@@ -2,7 +2,9 @@
 #include "layers/coupling_network.h"
 
 #include <algorithm>
+#include <optional>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/activation.h"
 #include "kernels/actnorm_init.h"
@@ -128,16 +130,26 @@ class Network : public CouplingNetwork {
                       [&](const ImageRows& block) { run_hidden(context, folded, block, tile.input, hidden); })
                 : backward_last_conv(context, folded, tile, gradient, hidden, gradients);
         // conv 1x1: dW2' += dh2^T h1, db2' += sum dh2, dh1 = dh2 W2'.
-        if (!fuses_second_relu(context, rows)) {
-            const Arena::Scope partial_scope(arena);
-            relu_backward_sums(exec, rows, w_, hidden.second, dhidden2, tile.accumulates(), gradient.bias2,
-                               arena.take<double>(column_scratch(1, w_)));
+        // The last stage of db2' shares a kernel with a later one, if memory for da suffices for its operands.
+        UnfinishedSums dbias2;
+        std::optional<Arena::Scope> parts_scope(std::in_place, arena);
+        if (!fuses_second_relu(context, rows))
+            dbias2 = start_relu_backward_sums(exec, rows, w_, hidden.second, dhidden2, tile.accumulates(),
+                                              gradient.bias2, arena.take<double>(column_scratch(1, w_)));
+        if (largest_block(context, tile.N) * first_.columns.stride * static_cast<index_t>(sizeof(real)) <
+            column_scratch(1, w_) * static_cast<index_t>(sizeof(double))) {
+            finish_relu_backward_sums<Map>(exec, std::exchange(dbias2, {}));
+            parts_scope.reset();
         }
         context.gemm(gemm_tn(w_, w_, rows, operands_, scalar_of<real>).adding(tile.accumulates()), dhidden2,
                      hidden.first, gradient.conv2);
         Map* const dhidden1 = hidden.second;  // this map is no longer needed
         context.gemm(gemm_nn(rows, w_, w_, operands_, scalar_of<Map>), dhidden2, folded.conv2, dhidden1);
-        if (!fuses_first_relu(context, rows)) relu_backward(exec, rows, w_, hidden.first, dhidden1);
+        if (fuses_first_relu(context, rows))
+            finish_relu_backward_sums<Map>(exec, dbias2);
+        else
+            relu_backward(exec, rows, w_, hidden.first, dhidden1, dbias2);
+        parts_scope.reset();
         // The first convolution: dW1' (its column of ones gives the bias) and da.
         each_block(context, tile.N, [&](const ImageRows& block) {
             const index_t at = block.begin * W_;

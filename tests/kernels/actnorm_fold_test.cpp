@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <tuple>
 #include <utility>
@@ -219,6 +220,43 @@ void expect_relu_backward() {
 TEST(ReluBackward, MasksAndSums) {
     expect_relu_backward<real>();
     expect_relu_backward<bfloat16>();
+}
+
+// A GPU adds up one map's column sums in the kernel that masks another: the bits of separate kernels.
+template <class Map>
+void expect_sums_finished_later(index_t rows, index_t C) {
+    SCOPED_TRACE(testing::Message() << rows << " " << C);
+    const Exec gpu_paths{Device::cpu, 2, nullptr, true};
+    test::Random random(6);
+    std::vector<Map> map(rows * C), d(rows * C);
+    for (Map& value : map) value = round_to<Map>(std::max(0.0, random.normal()));
+    for (Map& value : d) value = round_to<Map>(random.normal());
+    std::vector<double> partial(column_scratch(1, C));
+    for (const bool accumulate : {false, true}) {
+        std::vector<Map> summed = d, masked = d, later_summed = d, later_masked = d;
+        std::vector<real> sums(C, real{1}), later_sums(C, real{1});
+        relu_backward_sums<Map>(gpu_paths, rows, C, map.data(), summed.data(), accumulate, sums.data(),
+                                partial.data());
+        relu_backward<Map>(gpu_paths, rows, C, summed.data(), masked.data());
+        const UnfinishedSums unfinished =
+            start_relu_backward_sums<Map>(gpu_paths, rows, C, map.data(), later_summed.data(), accumulate,
+                                          later_sums.data(), partial.data());
+        relu_backward<Map>(gpu_paths, rows, C, later_summed.data(), later_masked.data(), unfinished);
+        const auto bits_equal = [](const std::vector<Map>& a, const std::vector<Map>& b) {
+            return std::memcmp(a.data(), b.data(), a.size() * sizeof(Map)) == 0;
+        };
+        EXPECT_EQ(later_sums, sums);
+        EXPECT_TRUE(bits_equal(later_summed, summed));
+        EXPECT_TRUE(bits_equal(later_masked, masked));
+    }
+}
+
+TEST(ReluBackward, FinishesSumsLaterWithTheSameBits) {
+    for (const index_t rows : {1, 65, 1000})
+        for (const index_t C : {8, 33, 64, 512}) {
+            expect_sums_finished_later<real>(rows, C);
+            expect_sums_finished_later<bfloat16>(rows, C);
+        }
 }
 
 TEST(Moments, NormalizeActnorm) {
