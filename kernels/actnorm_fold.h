@@ -39,9 +39,13 @@ struct OutputUnfolding {
     index_t N;
     real *dW, *dbias, *dlogs;
 };
-// Unfolds the gradients of a coupling network's three convolutions; in one kernel on a GPU.
-void unfold_network(const Exec& exec, const ActnormUnfolding& conv1, const ActnormUnfolding& conv2,
-                    const OutputUnfolding& conv3);
+// The gradients of a coupling network's three convolutions; an empty member is not unfolded.
+struct NetworkUnfolding {
+    ActnormUnfolding conv1 = {}, conv2 = {};
+    OutputUnfolding conv3 = {};
+};
+// In one kernel on a GPU.
+void unfold_network(const Exec& exec, const NetworkUnfolding& network);
 
 // Folded weights of coupling networks of equal shape (one level). Reads the first network's parameters W1 [w,
 // K], W2 [w, w], each with bias and logs [w], W3 [C, 9, w + edge] and logs3 [C]; those of the next are `step`

@@ -1,6 +1,8 @@
 #include "kernels/for_each.cuh"
+#include "kernels/horizontal_fusion.cuh"
 #include "kernels/lu_factors.cuh"
 #include "kernels/mixing_gradient.h"
+#include "kernels/network_unfolding.cuh"
 #include "kernels/row_tiles.cuh"
 
 namespace glow::inline GLOW_REAL {
@@ -318,19 +320,20 @@ struct MixingBackwardTile {
 };
 
 // Final stage of a mixing's backward on a GPU: each block handles one input channel, sums its dM and dc over
-// the blocks of MixingBackwardTile, and computes the parameter gradients. All loads from memory are issued at
-// the start.
+// the blocks of MixingBackwardTile, and computes the parameter gradients. Loads from memory are issued as
+// early as possible.
 struct MixingFinish {
     static constexpr const char* name = "mixing_finish";
-    static constexpr int kThreads = 768, kBlocks = 1, kPhases = 4, kAhead = 16;
+    static constexpr int kThreads = 256, kBlocks = 3, kPhases = 4, kAhead = 16;
     static constexpr int kMaxSplits = 16;    // of the parts
+    static constexpr int kSums = 768;        // of all splits, at most
     static constexpr int kFinalThreads = 8;  // threads that add up the actnorm's sums
     struct Locals {
         double W, W_inverse, scale;
         real dW, dbias, dlogs, bias, logs;
     };
     int C, parts, splits;
-    Divisor outputs;      // threads per split: C of dM and C of dc
+    Divisor outputs;      // sums of a split: C of dM and C of dc
     const real* partial;  // [parts, C + 1, C]
     const double *W, *W_inverse;
     ActnormParameters actnorm;
@@ -342,7 +345,7 @@ struct MixingFinish {
                             const MixingGradients& gradients) {
         return {static_cast<int>(C),
                 static_cast<int>(parts),
-                static_cast<int>(std::min<index_t>(kMaxSplits, kThreads / (2 * C))),
+                static_cast<int>(std::min<index_t>(kMaxSplits, kSums / (2 * C))),
                 Divisor(2 * C),
                 partial,
                 values.W,
@@ -382,9 +385,10 @@ struct MixingFinish {
                 own.dlogs = gradients.actnorm.logs[i];
             }
         }
-        const int split = outputs.quotient(at.thread), j = at.thread - split * outputs.divisor;
-        if (split < splits)
-            sums(at)[at.thread] = sum_parts(split, partial + (j < C ? i * C + j : C * C + j - C));
+        for (int k = at.thread; k < splits * outputs.divisor; k += kThreads) {
+            const int split = outputs.quotient(k), j = k - split * outputs.divisor;
+            sums(at)[k] = sum_parts(split, partial + (j < C ? i * C + j : C * C + j - C));
+        }
         if (at.thread >= C) return;
         own.scale = scale_of(own.logs);
         column_of_W(at)[at.thread] = own.W;
@@ -425,14 +429,13 @@ struct MixingFinish {
 
   private:
     GLOW_HD double sum_parts(int split, const real* from) const {
-        const int part_size = C * (C + 1);
+        const int part_size = C * (C + 1), step = splits * part_size, end = parts * part_size;
         double sum = 0;
-        for (int part = split; part < parts; part += kAhead * splits) {
+        for (int part = split * part_size; part < end; part += kAhead * step) {
             real ahead[kAhead];
             for (int k = 0; k < kAhead; ++k) {
-                const int p = part + k * splits;
-                const real value = from[(p < parts ? p : part) * part_size];
-                ahead[k] = p < parts ? value : real{0};
+                const int at = part + k * step;
+                ahead[k] = at < end ? from[at] : real{0};
             }
             for (int half = kAhead / 2; half > 0; half /= 2)
                 for (int k = 0; k < half; ++k) ahead[k] += ahead[k + half];
@@ -440,6 +443,12 @@ struct MixingFinish {
         }
         return sum;
     }
+};
+
+// Also unfolds the gradients of the coupling network, in other blocks.
+struct MixingFinishAndUnfold : HorizontalFusion<MixingFinish, UnfoldNetwork, MixingFinish::kThreads, 4> {
+    static constexpr const char* name = "mixing_finish_and_unfold_network";
+    using HorizontalFusion::HorizontalFusion;
 };
 
 }  // namespace
@@ -474,12 +483,15 @@ index_t mixing_backward_scratch(index_t rows, index_t C) {
 
 void mixing_backward(const Exec& exec, index_t C, const MixingRows& rows, const MixingValues& values,
                      const ActnormParameters& actnorm, double dlogdet, const MixingGradients& gradients,
-                     real* partial) {
+                     real* partial, const NetworkUnfolding* network) {
     const auto run = [&](const auto& tile) {
         run_blocks(exec, tile.grid(), tile);
         const auto finish =
             MixingFinish::fit(C, tile.tiles.blocks, partial, values, actnorm, dlogdet, gradients);
-        run_blocks(exec, finish.grid(), finish);
+        if (network == nullptr) return run_blocks(exec, finish.grid(), finish);
+        const UnfoldNetwork unfold(*network);
+        const MixingFinishAndUnfold both(finish, finish.grid(), unfold, unfold.grid());
+        run_blocks(exec, both.grid(), both);
     };
     if (rows.x == nullptr)
         run(MixingBackwardTile<true>::fit(rows, C, values, partial));

@@ -5,6 +5,7 @@
 // G = (dM + dc b^T) diag(s) and n = dlogdet = (sum over images of dL/dlogdet) * H * W.
 #pragma once
 
+#include "kernels/actnorm_fold.h"
 #include "kernels/mixing_values.h"
 
 namespace glow::inline GLOW_REAL {
@@ -47,9 +48,10 @@ struct MixingGradients {
 };
 bool has_mixing_backward(const Exec& exec, index_t C);
 index_t mixing_backward_scratch(index_t rows, index_t C);
-// partial: mixing_backward_scratch(rows.count, C) elements.
+// partial: mixing_backward_scratch(rows.count, C) elements. network: unless nullptr, the second kernel also
+// runs unfold_network() for it.
 void mixing_backward(const Exec& exec, index_t C, const MixingRows& rows, const MixingValues& values,
                      const ActnormParameters& actnorm, double dlogdet, const MixingGradients& gradients,
-                     real* partial);
+                     real* partial, const NetworkUnfolding* network = nullptr);
 
 }  // namespace glow::inline GLOW_REAL

@@ -127,16 +127,17 @@ void ActnormMixing::inverse(const Context& context, Flow& flow) {
                 flow.h);
 }
 
-void ActnormMixing::backward(const Context& context, Flow& flow, Gradient& gradient) {
+void ActnormMixing::backward(const Context& context, Flow& flow, Gradient& gradient,
+                             const NetworkUnfolding* network) {
     const index_t rows = flow.N * shape_.pixels();
     if (has_mixing_backward(context.exec, shape_.C))
-        return fused_backward(context, rows, flow.h, nullptr, gradient);
+        return fused_backward(context, rows, flow.h, nullptr, gradient, network);
     inverse(context, flow);  // h: y -> x
-    this->gradient(context, flow.N, flow.h, gradient);
+    this->gradient(context, flow.N, flow.h, gradient, network);
 }
 
 void ActnormMixing::fused_backward(const Context& context, index_t rows, state_t* h, const state_t* x,
-                                   const Gradient& gradient) const {
+                                   const Gradient& gradient, const NetworkUnfolding* network) const {
     const Trace trace("mixing backward");
     const Arena::Scope scope(context.workspace);
     const index_t C = shape_.C;
@@ -147,13 +148,16 @@ void ActnormMixing::fused_backward(const Context& context, index_t rows, state_t
         .actnorm = actnorm_gradients(gradient)};
     const double dlogdet = gradient.dlogp * static_cast<double>(rows);
     mixing_backward(context.exec, C, {rows, h, x, gradient.dh}, values_, actnorm(), dlogdet, gradients,
-                    context.workspace.take<real>(mixing_backward_scratch(rows, C)));
+                    context.workspace.take<real>(mixing_backward_scratch(rows, C)), network);
     if (lu) factors_gradient(context, gradients.dMc, dlogdet, gradient);
 }
 
-void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x, Gradient& gradient) const {
+void ActnormMixing::gradient(const Context& context, index_t N, const state_t* x, Gradient& gradient,
+                             const NetworkUnfolding* network) const {
     const index_t rows = N * shape_.pixels(), C = shape_.C;
-    if (has_mixing_backward(context.exec, C)) return fused_backward(context, rows, nullptr, x, gradient);
+    if (has_mixing_backward(context.exec, C))
+        return fused_backward(context, rows, nullptr, x, gradient, network);
+    if (network != nullptr) unfold_network(context.exec, *network);
     const Trace trace("mixing gradient");
     const Arena::Scope scope(context.workspace);
 

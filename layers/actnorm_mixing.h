@@ -46,9 +46,14 @@ class ActnormMixing : public Layer {
     static void add_logdets(const Context& context, Steps steps, Flow& flow);
     void inverse(const Context& context, Flow& flow) override;
     // inverse(), then gradient() at the reconstructed input.
-    void backward(const Context& context, Flow& flow, Gradient& gradient) override;
+    void backward(const Context& context, Flow& flow, Gradient& gradient) override {
+        backward(context, flow, gradient, nullptr);
+    }
+    // network: unless nullptr, also runs unfold_network() for it; on a GPU without an additional kernel.
+    void backward(const Context& context, Flow& flow, Gradient& gradient, const NetworkUnfolding* network);
     // dh: dL/dy -> dL/dx; parameter gradients += at the layer's input x [N, H, W, C].
-    void gradient(const Context& context, index_t N, const state_t* x, Gradient& gradient) const;
+    void gradient(const Context& context, index_t N, const state_t* x, Gradient& gradient,
+                  const NetworkUnfolding* network = nullptr) const;
 
     // Derived values in device memory, valid after derive().
     const MixingValues& values() const { return values_; }
@@ -56,7 +61,7 @@ class ActnormMixing : public Layer {
   private:
     // backward(), or gradient() at a given x, in two kernels.
     void fused_backward(const Context& context, index_t rows, state_t* h, const state_t* x,
-                        const Gradient& gradient) const;
+                        const Gradient& gradient, const NetworkUnfolding* network) const;
     void factors_gradient(const Context& context, const real* dMc, double dlogdet,
                           const Gradient& gradient) const;
     ActnormParameters actnorm() const;

@@ -119,11 +119,17 @@ void Coupling::predict(const Context& context, index_t N, const state_t* h, real
 }
 
 void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* saved) {
+    const Arena::Scope scope(context.workspace);
+    unfold_network(context.exec,
+                   start_backward(context, flow, gradient, saved, take_gradient(context, flow.N)));
+}
+
+NetworkUnfolding Coupling::start_backward(const Context& context, Flow& flow, Gradient& gradient,
+                                          const SavedMaps* saved, const FoldedGradient& scratch) {
     const Trace trace("coupling backward");
     Arena& arena = context.workspace;
     const Arena::Scope scope(arena);
     const FoldedNetwork folded = network_->folded(context);
-    const FoldedGradient dfolded = network_->take_gradient(context, flow.N);
     std::size_t tile = 0;
     for_each_tile(context.blocking, context.skips_blocks(), flow.N, [&](index_t n, index_t images) {
         const Arena::Scope tile_scope(arena);
@@ -141,12 +147,12 @@ void Coupling::backward(const Context& context, Flow& flow, Gradient& gradient, 
                             .dh = dh,
                             .dlogdet = gradient.dlogp,
                             .saved = saved != nullptr ? &(*saved)[tile++] : nullptr},
-                           dfolded, gradient.parameters);
+                           scratch, gradient.parameters);
         if (E > 0)
             join_condition_backward(context.exec, rows, C, E, dinput, dh,
                                     gradient.dcondition + n * shape_.pixels() * E);
     });
-    network_->unfold(context, dfolded, gradient.parameters);
+    return network_->unfolding(scratch, gradient.parameters);
 }
 
 }  // namespace glow::inline GLOW_REAL

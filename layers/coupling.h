@@ -36,6 +36,13 @@ class Coupling : public Layer {
     // Writes to the maps that `saved` points to, unless it is nullptr.
     void forward(const Context& context, Flow& flow, const SavedMaps* saved);
     void backward(const Context& context, Flow& flow, Gradient& gradient, const SavedMaps* saved);
+    // The same without its last kernel, unfold_network(), whose argument it returns: a layer that follows can
+    // run it together with a kernel of its own. Uses `scratch` until then.
+    FoldedGradient take_gradient(const Context& context, index_t N) const {
+        return network_->take_gradient(context, N);
+    }
+    NetworkUnfolding start_backward(const Context& context, Flow& flow, Gradient& gradient,
+                                    const SavedMaps* saved, const FoldedGradient& scratch);
 
     // As forward(), but adds the log scales by pixel, log_density [N, H, W] += (nats), instead of to logdet.
     void forward_by_pixel(const Context& context, Flow& flow, double* log_density) const;

@@ -65,7 +65,11 @@ class CouplingNetwork {
     // Parameter gradients += those of the folded weights.
     void unfold(const Context& context, const FoldedGradient& folded,
                 const ParameterGradients& gradients) const {
-        glow::unfold(context, parameters_, layout_, folded, engine_ != Engine::library, gradients);
+        unfold_network(context.exec, unfolding(folded, gradients));
+    }
+    // What unfold() passes to the kernel, for another kernel that unfolds too.
+    NetworkUnfolding unfolding(const FoldedGradient& folded, const ParameterGradients& gradients) const {
+        return glow::unfolding(parameters_, layout_, folded, engine_ != Engine::library, gradients);
     }
 
     // Intermediate maps of a forward over N images that backward needs.

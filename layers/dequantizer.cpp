@@ -155,8 +155,11 @@ void Dequantizer::backward(const Context& context, const Pixels& pixels, const N
     inner.dcondition = dfeatures;
     for (std::size_t k = steps_.size(); k-- > 0;) {
         const Trace step_trace(steps_[k]->name);
-        steps_[k]->coupling.backward(context, logits_flow, inner);
-        steps_[k]->mixing.backward(context, logits_flow, inner);
+        auto& [mixing, coupling, name] = *steps_[k];
+        const Arena::Scope step_scope(arena);
+        const NetworkUnfolding network =
+            coupling.start_backward(context, logits_flow, inner, nullptr, coupling.take_gradient(context, N));
+        mixing.backward(context, logits_flow, inner, &network);
     }
     normal_noise_difference(exec, N, pixels.D, noise, flow.h, difference, partial);
     network_.backward(context, N, x, dfeatures, gradient.parameters);

@@ -105,8 +105,9 @@ FoldedGradient take_folded_gradient(const Context& context, const FoldedLayout& 
     return gradient;
 }
 
-void unfold(const Context& context, const NetworkParameters& p, const FoldedLayout& layout,
-            const FoldedGradient& folded, bool with_conv3, const ParameterGradients& gradients) {
+NetworkUnfolding unfolding(const NetworkParameters& p, const FoldedLayout& layout,
+                           const FoldedGradient& folded, bool with_conv3,
+                           const ParameterGradients& gradients) {
     const ActnormUnfolding conv1{.out = layout.w,
                                  .K = layout.K1,
                                  .stride = layout.stride1,
@@ -139,7 +140,7 @@ void unfold(const Context& context, const NetworkParameters& p, const FoldedLayo
                                 .dW = p.weight3.gradient(gradients),
                                 .dbias = p.bias3.gradient(gradients),
                                 .dlogs = p.logs3.gradient(gradients)};
-    unfold_network(context.exec, conv1, conv2, conv3);
+    return {conv1, conv2, conv3};
 }
 
 void FoldedWeights::allocate(Arena& derived, std::vector<FoldedLevel> levels) {

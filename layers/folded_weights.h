@@ -67,9 +67,10 @@ void fold(const Context& context, std::span<const FoldedLevel> levels);
 // output_sums.
 FoldedGradient take_folded_gradient(const Context& context, const FoldedLayout& layout, index_t N,
                                     bool by_image);
-// Parameter gradients += those of the folded weights. with_conv3: those of conv3 too.
-void unfold(const Context& context, const NetworkParameters& parameters, const FoldedLayout& layout,
-            const FoldedGradient& folded, bool with_conv3, const ParameterGradients& gradients);
+// For unfold_network(): parameter gradients += those of the folded weights. with_conv3: those of conv3 too.
+NetworkUnfolding unfolding(const NetworkParameters& parameters, const FoldedLayout& layout,
+                           const FoldedGradient& folded, bool with_conv3,
+                           const ParameterGradients& gradients);
 
 // Folded weights of all networks of a model, kept between calls.
 class FoldedWeights {

@@ -289,18 +289,22 @@ void Glow::backward(const Context& context, Flow& flow, Gradient& gradient, cons
     const SavedActivations::Step& step = saved.steps_[block.level * config_.depth + block.step];
     auto& [mixing, coupling, name] = *level.steps[block.step];
     const Trace trace(name);
-    coupling.backward(context, flow, gradient, step.saved_maps());
-    const bool first = block.level == 0 && block.step == 0;
-    if (!step.restores()) {
-        mixing.backward(context, flow, gradient);
-    } else {
-        if (first || !step.replaces_state()) mixing.inverse(context, flow);
-        if (first && saved.policy_.noisy_pixels)
-            restore_noisy_pixels(context.exec, flow.N * level.shape.size(), flow.h);
-        // Restoring an exact state stops drift from propagating further.
-        const state_t* const x =
-            SavedActivations::restore(context, level.shape, step, first, precision_, flow);
-        mixing.gradient(context, flow.N, x, gradient);
+    {
+        const Arena::Scope scope(context.workspace);
+        const NetworkUnfolding network = coupling.start_backward(context, flow, gradient, step.saved_maps(),
+                                                                 coupling.take_gradient(context, flow.N));
+        const bool first = block.level == 0 && block.step == 0;
+        if (!step.restores()) {
+            mixing.backward(context, flow, gradient, &network);
+        } else {
+            if (first || !step.replaces_state()) mixing.inverse(context, flow);
+            if (first && saved.policy_.noisy_pixels)
+                restore_noisy_pixels(context.exec, flow.N * level.shape.size(), flow.h);
+            // Restoring an exact state stops drift from propagating further.
+            const state_t* const x =
+                SavedActivations::restore(context, level.shape, step, first, precision_, flow);
+            mixing.gradient(context, flow.N, x, gradient, &network);
+        }
     }
     if (block.step == 0) level.squeeze.backward(context, flow, gradient);
 }

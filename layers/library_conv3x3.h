@@ -50,17 +50,16 @@ struct LibraryOutputConv {
         }
         real* const dweight = arena.take<real>(9 * outputs * inputs);
         context.convolve(convolution(Convolution::Pass::weight_gradient, block), x, rounded_dy, dweight);
-        unfold_network(context.exec, {}, {},
-                       {.C = outputs,
-                        .w = inputs,
-                        .edge = edge,
-                        .order = TapOrder::outputs_first,
-                        .dpacked = dweight,
-                        .sums = nullptr,
-                        .N = 0,
-                        .dW = dparameter,
-                        .dbias = nullptr,
-                        .dlogs = nullptr});
+        unfold_network(context.exec, {.conv3 = {.C = outputs,
+                                                .w = inputs,
+                                                .edge = edge,
+                                                .order = TapOrder::outputs_first,
+                                                .dpacked = dweight,
+                                                .sums = nullptr,
+                                                .N = 0,
+                                                .dW = dparameter,
+                                                .dbias = nullptr,
+                                                .dlogs = nullptr}});
         context.convolve(convolution(Convolution::Pass::data_gradient, block), rounded_dy, weight, dx);
     }
 

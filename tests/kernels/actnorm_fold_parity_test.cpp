@@ -97,9 +97,10 @@ void expect_unfolded_network(KernelParity& parity, bool edge, TapOrder order) {
         expected.out(dW3), expected.out(dbias3), expected.out(dlogs3);
     });
     convolutions(found, [&](const ActnormUnfolding& conv1, const ActnormUnfolding& conv2) {
-        unfold_network(found.exec, conv1, conv2,
-                       {C, w, edge, order, found.in(d3), found.in(sums), N, found.out(W3),
-                        found.out(std::vector<real>(C)), found.out(std::vector<real>(C))});
+        unfold_network(found.exec, {conv1,
+                                    conv2,
+                                    {C, w, edge, order, found.in(d3), found.in(sums), N, found.out(W3),
+                                     found.out(std::vector<real>(C)), found.out(std::vector<real>(C))}});
     });
     const auto a = expected.results(), b = found.results();
     for (std::size_t array = 0; array < a.size(); ++array)
@@ -168,9 +169,8 @@ TEST_P(KernelParity, Folding) {
             expect_folded_networks<bfloat16>(*this, edge, order);
             const auto W = random.normals<real>(C * 9 * (w + edge)), d = random.normals<real>(stride * w);
             expect_parity(kFloat, [&](DeviceUnderTest& device) {
-                unfold_network(
-                    device.exec, {}, {},
-                    {C, w, edge, order, device.in(d), nullptr, 0, device.out(W), nullptr, nullptr});
+                unfold_network(device.exec, {.conv3 = {C, w, edge, order, device.in(d), nullptr, 0,
+                                                       device.out(W), nullptr, nullptr}});
             });
             expect_unfolded_network(*this, edge, order);
         }

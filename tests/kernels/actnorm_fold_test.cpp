@@ -179,8 +179,8 @@ TEST(UnfoldNetwork, AddsRowsExceptEdge) {
             const std::vector<real> packed = random.normals<real>(9 * C * w);
             std::vector<real> dW(C * 9 * depth, real{1});
             for (int time = 0; time < 2; ++time)
-                unfold_network(test::cpu(), {}, {},
-                               {C, w, edge, order, packed.data(), nullptr, 0, dW.data(), nullptr, nullptr});
+                unfold_network(test::cpu(), {.conv3 = {C, w, edge, order, packed.data(), nullptr, 0,
+                                                       dW.data(), nullptr, nullptr}});
             for (index_t c = 0; c < C; ++c)
                 for (index_t tap = 0; tap < 9; ++tap)
                     for (index_t i = 0; i < depth; ++i) {
@@ -252,8 +252,8 @@ void expect_sums_finished_later(index_t rows, index_t C) {
 }
 
 TEST(ReluBackward, FinishesSumsLaterWithTheSameBits) {
-    for (const index_t rows : {1, 65, 1000})
-        for (const index_t C : {8, 33, 64, 512}) {
+    for (const index_t rows : {1, 65, 300})
+        for (const index_t C : {8, 33, 64}) {
             expect_sums_finished_later<real>(rows, C);
             expect_sums_finished_later<bfloat16>(rows, C);
         }

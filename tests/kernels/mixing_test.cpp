@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <tuple>
 
 #include "kernels/mixing_gradient.h"
 #include "kernels/mixing_values.h"
@@ -102,6 +103,53 @@ TEST(MixingBackward, TilesGiveTheSameBits) {
                 EXPECT_EQ(dh, dx);
                 EXPECT_EQ(h, given ? y : x);
             }
+        }
+}
+
+// The last kernel of a GPU's backward also unfolds a network's gradients, with blocks of other sizes: all
+// results have the bits of separate kernels. Networks with an even and an odd number of rows, and without
+// hidden channels.
+TEST(MixingBackward, UnfoldsNetworkWithTheSameBits) {
+    const Exec gpu_paths{Device::cpu, 2, nullptr, true};
+    test::Random random(8);
+    for (const index_t C : {4, 48})
+        for (const index_t w : {0, 1, 130}) {
+            SCOPED_TRACE(testing::Message() << C << " channels, width " << w);
+            const index_t rows = 300, K = 27, stride = 32, N = 5;
+            std::vector<double> M = random.normals(C * C), W = random.normals(C * C),
+                                W_inverse = random.normals(C * C), minus_bias = random.normals(C);
+            MixingValues values{};
+            values.W = W.data();
+            values.M = values.M_inverse = M.data();
+            values.W_inverse = W_inverse.data();
+            values.minus_bias = minus_bias.data();
+            const auto y = random.normals(rows * C);
+            const auto dy = random.normals<real>(rows * C), bias = random.normals<real>(C),
+                       logs = random.normals<real>(C, 0.1), weights = random.normals<real>(w * w + 9 * C * w),
+                       dfolded = random.normals<real>(w * w + 9 * C * w),
+                       small = random.normals<real>(w, 0.1), gradients = random.normals<real>(C * C + 2 * C);
+            const auto sums = random.normals(11 * C * N);
+            const auto run = [&](bool together) {
+                std::vector<double> h = y;
+                std::vector<real> dh = dy, mixing = gradients, dMc(C * (C + 1)), dW1(w * K), dW2(w * w),
+                                  dW3(9 * C * (w + 1)), db1(w), dl1(w), db2(w), dl2(w), db3(C), dl3(C),
+                                  partial(mixing_backward_scratch(rows, C));
+                const real* const d = dfolded.data();
+                const NetworkUnfolding network{{w, K, stride, weights.data(), small.data(), small.data(), d,
+                                                nullptr, dW1.data(), db1.data(), dl1.data()},
+                                               {w, w, w, weights.data(), small.data(), small.data(), d,
+                                                small.data(), dW2.data(), db2.data(), dl2.data()},
+                                               {C, w, true, TapOrder::taps_first, d + w * w, sums.data(), N,
+                                                dW3.data(), db3.data(), dl3.data()}};
+                mixing_backward(gpu_paths, C, {rows, h.data(), nullptr, dh.data()}, values,
+                                {bias.data(), logs.data()}, 0.7,
+                                {dMc.data(), mixing.data(), {&mixing[C * C], &mixing[C * C + C]}},
+                                partial.data(), together ? &network : nullptr);
+                if (!together) unfold_network(gpu_paths, network);
+                return std::tuple(h,
+                                  std::vector{dh, mixing, dMc, dW1, dW2, dW3, db1, dl1, db2, dl2, db3, dl3});
+            };
+            EXPECT_EQ(run(true), run(false));
         }
 }
 

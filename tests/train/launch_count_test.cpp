@@ -77,8 +77,8 @@ TEST(LaunchCount, OfThePublishedModel) {
         int launches;
     };
     for (const auto& [batch, memory, most] :
-         {Size{512, MemoryMode::reconstruct, 2873}, Size{64, MemoryMode::reconstruct, 2321},
-          Size{512, MemoryMode::store, 2677}, Size{64, MemoryMode::store, 2221}}) {
+         {Size{512, MemoryMode::reconstruct, 2713}, Size{64, MemoryMode::reconstruct, 2161},
+          Size{512, MemoryMode::store, 2517}, Size{64, MemoryMode::store, 2061}}) {
         const LaunchLog log = launches_on_gpu(published(batch, memory));
         EXPECT_LE(log.total(), most) << to_string(memory) << " at batch " << batch << ":\n" << log;
         RecordProperty(to_string(memory) + "_" + std::to_string(batch), log.total());
