@@ -35,10 +35,10 @@ Arena::Arena(Device device, Category category, std::size_t capacity_bytes, bool 
 }
 
 void Arena::allocate(std::size_t capacity_bytes) {
-    capacity_ = capacity_bytes;
     if (device_ == Device::count_only || (capacity_bytes == 0 && !guards_)) return;
     if (device_ == Device::cuda) {
         base_ = static_cast<std::byte*>(cuda::allocate(capacity_bytes));
+        capacity_ = capacity_bytes;
         return;
     }
     if (capacity_bytes > std::numeric_limits<std::size_t>::max() / 4)
@@ -73,12 +73,14 @@ void Arena::enlarge() {
     if (used_ > 0)
         throw Error(
             fmt::format("{} arena: cannot be enlarged while {} bytes are in use", name_of(category_), used_));
-    if (device_ == Device::cuda)
-        outgrown_.push_back(base_);
-    else
-        give_back(base_);
-    base_ = nullptr;
+    std::byte* const old = base_;
+    if (device_ != Device::cuda) {
+        give_back(old);
+        base_ = nullptr;
+        capacity_ = 0;
+    }
     allocate(reserve_);
+    if (device_ == Device::cuda && old != nullptr) outgrown_.push_back(old);
 }
 
 void* Arena::take_bytes(std::size_t bytes) {

@@ -7,6 +7,7 @@
 
 #include "kernels/error.h"
 #include "runtime/context.h"
+#include "runtime/device.h"
 
 namespace glow {
 namespace {
@@ -103,6 +104,22 @@ TEST(Arena, EnlargeUsesReserve) {
             EXPECT_EQ(arena.peak(), kReserve);
             EXPECT_THROW(arena.take_bytes(1), Error);
         }
+    }
+}
+
+// It has no memory then, and must not give out addresses as if it had.
+TEST(Arena, StaysUsableAfterFailedEnlarge) {
+    for (const Device device : {Device::cpu, Device::cuda}) {
+        if (device == Device::cuda && cuda_problem().empty()) continue;  // this GPU may have 2^60 bytes
+        Arena arena(device, Category::stored, 0);
+        arena.reserve(std::size_t{1} << 60);
+        EXPECT_THROW(arena.enlarge(), InputError);
+        EXPECT_THROW(arena.take_bytes(1), Error) << to_string(device);
+        EXPECT_THROW(arena.enlarge(), InputError);
+        if (device == Device::cuda) continue;
+        arena.reserve(256);
+        arena.enlarge();
+        std::memset(arena.take_bytes(256), 1, 256);
     }
 }
 
