@@ -4,10 +4,12 @@ namespace glow::inline GLOW_REAL {
 
 void DerivedWeights::update(const Context& context, real* params) {
     if (params == params_) return;
+    wait(context);  // after a failure: a GPU may still read W, which is computed again
+    invalidate();
+    pending_ = true;
     glow_.parameters().bind(params);
     glow_.start_deriving(context);
     params_ = params;
-    pending_ = true;
     checked_ = false;
 }
 
