@@ -82,13 +82,18 @@ void GradientPass::accumulate(const Batch& images, double batch_size, const Memo
 
 GradientPass::Graphs& GradientPass::graphs_of(index_t images, double batch_size, const MemoryPolicy& policy,
                                               bool last) {
-    for (Graphs& graphs : graphs_)
-        if (graphs.images == images && graphs.batch_size == batch_size && graphs.policy == policy &&
-            graphs.last == last)
-            return graphs;
-    graphs_.push_back(
-        {images, batch_size, policy, last, std::make_unique<CudaGraph>(), std::make_unique<CudaGraph>()});
-    return graphs_.back();
+    auto graphs = std::find_if(graphs_.begin(), graphs_.end(), [&](const Graphs& g) {
+        return g.images == images && g.batch_size == batch_size && g.policy == policy && g.last == last;
+    });
+    if (graphs == graphs_.end())
+        graphs = graphs_.insert(graphs, {images, batch_size, policy, last, nullptr, nullptr});
+    // Both start again if the step failed between them: backward can be captured only after a transform that
+    // was not replayed, which would leave nothing in SavedActivations.
+    if (graphs->transform == nullptr || graphs->transform->captured() != graphs->backward->captured()) {
+        graphs->transform = std::make_unique<CudaGraph>();
+        graphs->backward = std::make_unique<CudaGraph>();
+    }
+    return *graphs;
 }
 
 // Copies the sums to the host, the only time a step waits for its device, and reduces them, the maximum drift

@@ -47,6 +47,8 @@ bool WholeModelUpdate::overlaps() const {
 }
 
 void WholeModelUpdate::begin_step(const OptimizerStep&) {
+    if (started_ < size_) wait_for_sums(context_);  // of a step that failed
+    complete_ = started_ = size_;
     fill(context_.exec, size_, 0.0f, gradients_);
 }
 
@@ -105,6 +107,8 @@ FusedUpdate::~FusedUpdate() {
 }
 
 void FusedUpdate::begin_step(const OptimizerStep& step) {
+    if (summing_) wait_for_sums(context_);  // of a step that failed
+    summing_.reset();
     upload(context_.exec, 1, &step, step_);
     number_ = 0;
 }

@@ -2,11 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <string>
+#include <utility>
 
 #include "inference/evaluate.h"
 #include "inference/host_weights.h"
 #include "inference/model_file.h"
 #include "inference/sample.h"
+#include "kernels/error.h"
 #include "runtime/device.h"
 #include "tests/train/training.h"
 #include "train/batch_prefetcher.h"
@@ -18,13 +21,18 @@ namespace {
 
 // A trainer on any device, with memory of exactly the planned size.
 struct OnDevice {
-    OnDevice(const TrainingOptions& options, Device device)
+    OnDevice(const TrainingOptions& options, Device device, LaunchObserver* observer = nullptr)
         : options(options),
-          backend(device, 2),
+          backend(observed(device, observer)),
           memory(device, capacity_of(memory_plan(options, options.init_batch, backend), Device::cpu)),
           trainer(options, backend, memory),
           images(options.batch, options.model, 2) {}
 
+    static Backend observed(Device device, LaunchObserver* observer) {
+        Backend backend(device, 2);
+        backend.set_observer(observer);
+        return backend;
+    }
     void start() {
         Images init(options.init_batch, options.model, 1);
         trainer.initialize(init.batch());
@@ -128,6 +136,68 @@ TEST_F(DeviceStep, IsDeterministic) {
         again.start();
         EXPECT_EQ(once.losses(4), again.losses(4)) << to_string(precision);
         EXPECT_EQ(once.params(), again.params()) << to_string(precision);
+    }
+}
+
+// Fails at a kernel while `armed`.
+class FailingLaunch : public LaunchObserver {
+  public:
+    explicit FailingLaunch(std::string kernel) : kernel_(std::move(kernel)) {}
+    void launch(const char* name, double) override {
+        if (armed && name == kernel_) throw InputError("no memory left");
+    }
+    bool armed = false;
+
+  private:
+    const std::string kernel_;
+};
+
+class FailedStep : public testing::TestWithParam<Device> {
+  protected:
+    void SetUp() override {
+        if (GetParam() == Device::cuda && !cuda_problem().empty()) GTEST_SKIP() << cuda_problem();
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Devices, FailedStep, testing::Values(Device::cpu, Device::cuda),
+                         [](const auto& info) { return to_string(info.param); });
+
+// A step that fails in forward or backward can be repeated, whether it ran directly (the first) or was being
+// captured as a graph (the second). With fused updates the failed step may have changed weights, so the run
+// continues with other losses.
+TEST_P(FailedStep, CanBeRepeated) {
+    struct Case {
+        bool fused;
+        const char* kernel;  // of forward, or of the end of backward
+        int failing;
+    };
+    for (const Case& c : {Case{false, "squeeze", 1}, {false, "sum_log_density", 1},
+                          {false, "sum_log_density", 2}, {true, "sum_log_density", 2}}) {
+        SCOPED_TRACE(testing::Message() << c.kernel << " in step " << c.failing << ", fused " << c.fused);
+        TrainingOptions options = options_with(Precision::fp32);
+        options.fused_update = c.fused;
+        FailingLaunch launches(c.kernel);
+        OnDevice undisturbed(options, GetParam()), device(options, GetParam(), &launches);
+        undisturbed.start();
+        device.start();
+        const std::vector<double> losses = undisturbed.losses(3);
+        const Schedule schedule = make_schedule(options, 1000);
+        for (int t = 1; t <= 3; ++t) {
+            const auto step = [&] {
+                return device.trainer.step(device.images.batch(), optimizer_at(options, schedule, {t}));
+            };
+            if (t == c.failing) {
+                launches.armed = true;
+                EXPECT_THROW(step(), InputError);
+                launches.armed = false;
+            }
+            const double loss = step().loss;
+            if (!c.fused) {
+                EXPECT_EQ(loss, losses[static_cast<std::size_t>(t - 1)]) << t;
+            }
+        }
+        if (!c.fused) {
+            EXPECT_EQ(device.params(), undisturbed.params());
+        }
     }
 }
 
