@@ -23,6 +23,14 @@ BatchPrefetcher::BatchPrefetcher(const Exec& exec, Device device, Arena& state, 
     if (exec.device != Device::count_only) pinned_ = HostArray<std::byte>(exec.device, size);
 }
 
+BatchPrefetcher::~BatchPrefetcher() {
+    if (pinned_.data() == nullptr) return;
+    try {
+        synchronize(stream_.exec());
+    } catch (const Error&) {  // already failing: the first exception is reported
+    }
+}
+
 void BatchPrefetcher::seek(index_t first) {
     first_ = first;
     following_.reset();

@@ -24,6 +24,8 @@ class BatchPrefetcher {
     // from `state`. device: where they will be used, even if `exec` only counts.
     BatchPrefetcher(const Exec& exec, Device device, Arena& state, const ModelConfig& model, index_t batch,
                     index_t capacity, Source source);
+    // Waits for an upload in flight, which reads the pinned memory.
+    ~BatchPrefetcher();
 
     // The next batch in device memory, for later work on `exec`. Valid until the next call.
     const Batch& next();
