@@ -14,6 +14,7 @@
 #include <algorithm>
 
 #include "kernels/base.h"
+#include "kernels/cuda_error.h"
 #include "kernels/error.h"
 
 #if defined(__CUDACC__)
@@ -50,7 +51,7 @@ inline constexpr int kBlockThreads = 256;
 inline void check_launch(const char* name, const char* file, int line) {
     const cudaError_t code = cudaGetLastError();
     if (code != cudaSuccess)
-        throw_cuda_error(name, static_cast<int>(code), cudaGetErrorString(code), file, line);
+        throw_launch_error(name, static_cast<int>(code), cudaGetErrorString(code), file, line);
 }
 
 inline cudaStream_t stream_of(const Exec& exec) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "kernels/cuda_error.h"
 #include "kernels/error.h"
 #include "runtime/cuda_call.h"
 #include "runtime/cuda_libraries.h"
@@ -43,7 +44,7 @@ void check(cudaError_t status, const char* call, const char* file, int line) {
         throw InputError(fmt::format(
             "the GPU is in use by another program that does not share it ({}: {}); nvidia-smi lists programs",
             call, cudaGetErrorString(status)));
-    throw_cuda_error(call, static_cast<int>(status), cudaGetErrorString(status), file, line);
+    throw_runtime_error(call, static_cast<int>(status), cudaGetErrorString(status), file, line);
 }
 void check(cublasStatus_t status, const char* call, const char* file, int line) {
     if (status == CUBLAS_STATUS_SUCCESS) return;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/cuda_error.h"
 #include "kernels/error.h"
 #include "runtime/context.h"
 #include "runtime/cuda.h"
@@ -227,10 +228,21 @@ TEST(CudaErrors, FullGpuIsBadInput) {
     for (const auto& fail : std::initializer_list<std::function<void()>>{
              [] { check(cudaErrorMemoryAllocation, "cudaSetDevice(0)", "x.cpp", 1); },
              [] { check(CUBLAS_STATUS_ALLOC_FAILED, "cublasCreate", "x.cpp", 1); },
-             [] { check(CUSOLVER_STATUS_ALLOC_FAILED, "cusolverDnCreate", "x.cpp", 1); }})
+             [] { check(CUSOLVER_STATUS_ALLOC_FAILED, "cusolverDnCreate", "x.cpp", 1); },
+             [] { throw_launch_error("fill", cudaErrorMemoryAllocation, "out of memory", "x.cu", 1); }})
         expect_throw<InputError>(fail, {"the GPU has no memory left", "nvidia-smi"});
     expect_throw<InputError>([] { check(cudaErrorDevicesUnavailable, "cudaSetDevice(0)", "x.cpp", 1); },
                              {"in use by another program", "cudaSetDevice(0)"});
+}
+
+TEST(CudaErrors, AdviseOnFaultyGpusAndKernels) {
+    for (const cudaError_t code : {cudaErrorECCUncorrectable, cudaErrorNvlinkUncorrectable})
+        expect_throw<Error>([&] { check(code, "cudaStreamSynchronize(stream)", "x.cpp", 1); },
+                            {"x.cpp:1: cudaStreamSynchronize(stream) failed", "checkpoint"});
+    for (const cudaError_t code : {cudaErrorIllegalAddress, cudaErrorMisalignedAddress, cudaErrorLaunchFailure})
+        expect_throw<Error>([&] { throw_launch_error("fill", code, "its name", "x.cu", 7); },
+                            {"x.cu:7: fill failed: its name", "CUDA_LAUNCH_BLOCKING=1"});
+    expect_throw<Error>([] { check(cudaErrorInvalidValue, "cudaFree(x)", "x.cpp", 1); }, {"(1)"});
 }
 
 TEST(CudaErrors, NameCallFileAndLine) {
