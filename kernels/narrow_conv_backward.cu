@@ -1,6 +1,9 @@
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "kernels/for_each.cuh"
+#include "kernels/math.h"
 #include "kernels/narrow_conv_backward.h"
 #include "kernels/narrow_conv_kernels.cuh"
 
@@ -66,6 +69,46 @@ void launch(const Exec& exec, const Launch& l, void (*kernel)(P, float*), const 
 }
 #endif  // __CUDACC__
 
+#if !defined(GLOW_REAL_DOUBLE)
+// The same in plain loops, as one part: for tests of the callers on a CPU.
+void run_on_host(const OutputConvBackward& p, float* partial) {
+    const index_t weights = p.taps * p.width;
+    std::fill(partial, partial + weights + p.width, 0.0f);
+    std::vector<float> out(static_cast<std::size_t>(p.width));
+    for (index_t row = 0; row < p.rows; ++row) {
+        const bfloat16* const hidden = p.hidden + row * p.width;
+        std::fill(out.begin(), out.end(), 0.0f);
+        for (index_t tap = 0; tap < p.taps; ++tap) {
+            const float d = widen(p.dtaps[row * p.taps + tap]);
+            for (index_t c = 0; c < p.width; ++c) {
+                out[c] += d * widen(p.weight[tap * p.width + c]);
+                partial[tap * p.width + c] += d * widen(hidden[c]);
+            }
+        }
+        for (index_t c = 0; c < p.width; ++c) {
+            const bfloat16 d = relu_gradient(hidden[c], round_to<bfloat16>(out[c]));
+            p.dhidden[row * p.width + c] = d;
+            partial[weights + c] += widen(d);
+        }
+    }
+}
+void run_on_host(const InputConvBackward& p, float* partial) {
+    std::fill(partial, partial + p.width * p.columns, 0.0f);
+    for (index_t row = 0; row < p.rows; ++row) {
+        const bfloat16* const expanded = p.expanded + row * p.columns;
+        float* const dexpanded = p.dexpanded + row * p.columns;
+        std::fill(dexpanded, dexpanded + p.columns, 0.0f);
+        for (index_t c = 0; c < p.width; ++c) {
+            const float G = widen(relu_gradient(p.hidden[row * p.width + c], p.dhidden[row * p.width + c]));
+            for (index_t j = 0; j < p.columns; ++j) {
+                dexpanded[j] += G * widen(p.weight[c * p.columns + j]);
+                partial[c * p.columns + j] += G * widen(expanded[j]);
+            }
+        }
+    }
+}
+#endif  // GLOW_REAL_DOUBLE
+
 // Calls f<kSteps>().
 template <class F>
 void with_steps(index_t width, F f) {
@@ -95,15 +138,19 @@ void output_conv_backward(const Exec& exec, const OutputConvBackward& p, real* s
     if (!output_conv_backward_fits(exec, p.taps, p.width))
         throw_error("output_conv_backward: not for " + std::to_string(p.taps) + " taps, " +
                     std::to_string(p.width) + " channels, or this device");
-    const int parts = output_parts(p.rows, p.width);
+    const int parts = exec.device == Device::cpu ? 1 : output_parts(p.rows, p.width);
     const double wide = static_cast<double>(p.rows * p.width), narrow = static_cast<double>(p.rows * p.taps);
     if (p.rows > 0 && begin_launch(exec, "output_conv_backward", 2 * (2 * wide + narrow))) {
 #if defined(__CUDACC__)
-        launch(exec,
-               {"output_conv_backward",
-                dim3(static_cast<unsigned>(p.width / kSlice), static_cast<unsigned>(parts)),
-                OutputBlocking::kThreads, OutputBlocking::kSharedBytes},
-               output_conv_backward_kernel, p, scratch);
+        if (exec.device == Device::cuda)
+            launch(exec,
+                   {"output_conv_backward",
+                    dim3(static_cast<unsigned>(p.width / kSlice), static_cast<unsigned>(parts)),
+                    OutputBlocking::kThreads, OutputBlocking::kSharedBytes},
+                   output_conv_backward_kernel, p, scratch);
+#endif
+#if !defined(GLOW_REAL_DOUBLE)
+        if (exec.device == Device::cpu) run_on_host(p, scratch);
 #endif
     }
     const index_t weights = p.taps * p.width, size = weights + p.width;
@@ -115,17 +162,21 @@ void input_conv_backward(const Exec& exec, const InputConvBackward& p, real* scr
     if (!input_conv_backward_fits(exec, p.columns, p.width))
         throw_error("input_conv_backward: not for " + std::to_string(p.columns) + " columns, " +
                     std::to_string(p.width) + " channels, or this device");
-    const int parts = input_parts(p.rows);
+    const int parts = exec.device == Device::cpu ? 1 : input_parts(p.rows);
     const double wide = static_cast<double>(p.rows * p.width),
                  narrow = static_cast<double>(p.rows * p.columns);
     if (p.rows > 0 && begin_launch(exec, "input_conv_backward", 2 * 2 * wide + (2 + 4) * narrow)) {
 #if defined(__CUDACC__)
-        with_steps(p.width, [&]<int kSteps>() {
-            launch(exec,
-                   {"input_conv_backward", dim3(static_cast<unsigned>(parts)),
-                    InputBlocking<kSteps>::kThreads, InputBlocking<kSteps>::kSharedBytes},
-                   input_conv_backward_kernel<kSteps>, p, scratch);
-        });
+        if (exec.device == Device::cuda)
+            with_steps(p.width, [&]<int kSteps>() {
+                launch(exec,
+                       {"input_conv_backward", dim3(static_cast<unsigned>(parts)),
+                        InputBlocking<kSteps>::kThreads, InputBlocking<kSteps>::kSharedBytes},
+                       input_conv_backward_kernel<kSteps>, p, scratch);
+            });
+#endif
+#if !defined(GLOW_REAL_DOUBLE)
+        if (exec.device == Device::cpu) run_on_host(p, scratch);
 #endif
     }
     const index_t size = p.columns * p.width;

@@ -31,7 +31,8 @@ struct InputConvBackward {
     real* dweight;             // [width, columns] sum of G^T expanded
 };
 
-// Whether a kernel handles these sizes. Both need a GPU.
+// Whether a kernel handles these sizes. Both need a GPU; with Exec::tensor_cores a CPU runs plain loops, for
+// tests of the callers.
 bool output_conv_backward_fits(const Exec& exec, index_t taps, index_t width);
 bool input_conv_backward_fits(const Exec& exec, index_t columns, index_t width);
 

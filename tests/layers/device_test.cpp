@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <memory>
+#include <string>
 #include <tuple>
+#include <vector>
 
 #include "kernels/elementwise.h"
 #include "tests/device_parity.h"
@@ -36,25 +40,75 @@ double relative_error(const Numbers& x, const Numbers& y) {
     return norm(y) > 0 ? norm(difference) / norm(y) : norm(difference);
 }
 
+// Products of bf16 on any CPU: converts to float and back.
+class ConvertingBlas : public Blas {
+  public:
+    std::size_t scratch_bytes(const Gemm& gemm) override { return blas_->scratch_bytes(in_float(gemm)); }
+    void run(const Gemm& g, const void* a, const void* b, void* c, const EpilogueData& data,
+             void* scratch) override {
+        if (g.in != Scalar::bf16) return blas_->run(g, a, b, c, data, scratch);
+        const std::vector<float> left = widened(a, g.transpose_a ? g.k : g.m, g.lda),
+                                 right = widened(b, g.transpose_b ? g.n : g.k, g.ldb);
+        if (g.out != Scalar::bf16)
+            return blas_->run(in_float(g), left.data(), right.data(), c, data, scratch);
+        std::vector<float> result(static_cast<std::size_t>(g.m * g.ldc));
+        blas_->run(in_float(g), left.data(), right.data(), result.data(), data, scratch);
+        for (index_t i = 0; i < g.m; ++i)
+            for (index_t j = 0; j < g.n; ++j)
+                static_cast<bfloat16*>(c)[i * g.ldc + j] = round_to<bfloat16>(result[i * g.ldc + j]);
+    }
+    bool has_bf16() const override { return true; }
+    bool has_tf32() const override { return false; }
+
+  private:
+    static Gemm in_float(Gemm gemm) {
+        if (gemm.in == Scalar::bf16) gemm.in = gemm.out = Scalar::f32;
+        return gemm;
+    }
+    static std::vector<float> widened(const void* values, index_t rows, index_t stride) {
+        std::vector<float> wide;
+        for (index_t i = 0; i < rows * stride; ++i)
+            wide.push_back(widen(static_cast<const bfloat16*>(values)[i]));
+        return wide;
+    }
+    std::unique_ptr<Blas> blas_ = make_cpu_blas(1);
+};
+
+struct Settings {
+    // The networks of couplings and splits output 0, so that everything is computed in double.
+    bool zero_networks = false;
+    Engine engine = Engine::gemm;
+    index_t tile = 0;  // if set, a CPU has products of bf16
+    bool tensor_cores = true;  // our own kernels for them; a CPU runs plain loops instead
+    LaunchObserver* observer = nullptr;
+};
+
 // A model with all arrays in device memory.
 class DeviceModel {
   public:
-    // zero_networks: the networks of couplings and splits output 0, so that everything is computed in double.
     DeviceModel(const ModelConfig& config, index_t N, const Target& target, Precision precision,
-                bool zero_networks = false, Engine engine = Engine::gemm)
-        : backend_(target.device, 1),
+                const Settings& settings = {})
+        : backend_(target.device, 1, 0, nullptr, nullptr,
+                   settings.tile > 0 && target.device == Device::cpu ? std::make_unique<ConvertingBlas>()
+                                                                     : nullptr),
           arena_(target.device, Category::state, std::size_t{1} << 28),
           workspace_(target.device, Category::workspace, std::size_t{1} << 29),
           context_(backend_.context(workspace_)),
-          glow_(config, {precision, 0, std::vector<Engine>(static_cast<std::size_t>(config.levels), engine),
+          glow_(config, {precision, settings.tile,
+                         std::vector<Engine>(static_cast<std::size_t>(config.levels), settings.engine),
                          target.use_gpu_paths || target.device == Device::cuda}),
           N_(N),
           size_(N * config.dimensions()) {
         context_.exec.use_gpu_paths = target.use_gpu_paths;
-        if (target.use_gpu_paths) context_.blocking = kGpuBlocking;
+        if (target.use_gpu_paths) {
+            context_.blocking = kGpuBlocking;
+            context_.exec.tensor_cores = true;
+        }
+        context_.exec.tensor_cores = context_.exec.tensor_cores && settings.tensor_cores;
+        context_.exec.observer = settings.observer;
         const std::unique_ptr<Solver> solver = make_cpu_solver();
         Values values(glow_.parameters(), *solver, 3);
-        if (zero_networks)
+        if (settings.zero_networks)
             for (const Tensor& tensor : glow_.parameters().tensors())
                 if (tensor.name.find("conv3/") != std::string::npos ||
                     tensor.name.find("split/") != std::string::npos)
@@ -216,8 +270,10 @@ class DeviceParity : public testing::TestWithParam<std::tuple<Target, Variant>> 
     // Bounds on relative errors of states, densities and gradients.
     void expect_parity(Precision precision, double state, double density, double gradient,
                        const MemoryPolicy& policy, bool zero_networks = false, Engine engine = Engine::gemm) {
-        DeviceModel plain(config(), 5, {"cpu", Device::cpu, false}, Precision::fp32, zero_networks);
-        DeviceModel other(config(), 5, target(), precision, zero_networks, engine);
+        Settings settings{.zero_networks = zero_networks};
+        DeviceModel plain(config(), 5, {"cpu", Device::cpu, false}, Precision::fp32, settings);
+        settings.engine = engine;
+        DeviceModel other(config(), 5, target(), precision, settings);
         const Outcome expected = plain.run(policy), found = other.run(policy);
         EXPECT_LE(relative_error(found.latents, expected.latents), state);
         EXPECT_LE(relative_error(found.logdet, expected.logdet), density);
@@ -286,6 +342,45 @@ TEST_P(DeviceParity, InBf16) {
     if (target().device == Device::cpu && !make_cpu_blas(1)->has_bf16())
         GTEST_SKIP() << "no bf16 products on this machine or in this build";
     expect_parity(Precision::bf16, 2e-2, 2e-2, 8e-2, {});
+}
+
+class CountingLaunches : public LaunchObserver {
+  public:
+    void launch(const char* name, double) override { ++count[name]; }
+    std::map<std::string, int> count;
+};
+
+class NarrowConvParity : public testing::TestWithParam<Target> {
+  protected:
+    void SetUp() override {
+        if (GetParam().device == Device::cuda && !cuda_problem().empty()) GTEST_SKIP() << cuda_problem();
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Targets, NarrowConvParity, testing::Values(test::kGpuPaths, test::kCuda),
+                         test::target_name);
+
+// The kernels of kernels/narrow_conv_backward.h within a model, against the library's products and separate
+// kernels. Only large tiles use them; the second one adds to the gradients of the first. Both round the same
+// values to bf16, but add in different orders.
+TEST_P(NarrowConvParity, FusedKernelsMatchProducts) {
+    const ModelConfig config = make_config(8, 16, 3, 1, 1, 128);
+    constexpr index_t kTile = 16384 / 32;  // images, of 4x8 pixels at level 0
+    CountingLaunches fused_launches, launches;
+    DeviceModel fused(config, 2 * kTile, GetParam(), Precision::bf16,
+                      {.tile = kTile, .observer = &fused_launches});
+    DeviceModel products(config, 2 * kTile, GetParam(), Precision::bf16,
+                         {.tile = kTile, .tensor_cores = false, .observer = &launches});
+    const Outcome found = fused.run(), expected = products.run();
+    if (GetParam().device == Device::cuda && fused_launches.count["output_conv_backward"] == 0)
+        GTEST_SKIP() << "this GPU's shared memory is too small";
+    for (const char* kernel : {"output_conv_backward", "input_conv_backward"}) {
+        EXPECT_EQ(fused_launches.count[kernel], 2);
+        EXPECT_EQ(launches.count[kernel], 0);
+    }
+    EXPECT_EQ(found.latents, expected.latents);
+    EXPECT_LE(relative_error(found.dx, expected.dx), 1e-3);
+    EXPECT_LE(relative_error(found.gradient, expected.gradient), 1e-3);
+    EXPECT_GT(norm(expected.gradient), 0);
 }
 
 }  // namespace
