@@ -7,7 +7,7 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/base.h"
+#include "kernels/pack.cuh"
 
 namespace glow::inline GLOW_REAL {
 
@@ -58,6 +58,7 @@ GLOW_HD inline void copy_async(void* shared, const void* global, bool present = 
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
                  "r"(present ? 16 : 0));
 #else
+    check_aligned(shared), check_aligned(global);
     if (AsyncCopies::current != nullptr) return AsyncCopies::current->add(shared, global, present);
     AsyncCopy{shared, global, present, 0}.run();
 #endif

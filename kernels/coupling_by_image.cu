@@ -13,10 +13,12 @@ struct alignas(kCount * sizeof(T) < 16 ? kCount * sizeof(T) : 16) Lanes {
 };
 template <int kCount, class T>
 GLOW_HD Lanes<T, kCount>& lanes(T* at) {
+    check_aligned(at, alignof(Lanes<T, kCount>));
     return *reinterpret_cast<Lanes<T, kCount>*>(at);
 }
 template <int kCount, class T>
 GLOW_HD const Lanes<T, kCount>& lanes(const T* at) {
+    check_aligned(at, alignof(Lanes<T, kCount>));
     return *reinterpret_cast<const Lanes<T, kCount>*>(at);
 }
 

@@ -78,6 +78,7 @@ GLOW_DEVICE inline void store_word(bfloat16* to, unsigned word) {
 #if defined(__CUDACC__)
     *reinterpret_cast<unsigned*>(to) = word;
 #else
+    check_aligned(to, sizeof word);
     memcpy(to, &word, sizeof word);
 #endif
 }
@@ -102,6 +103,7 @@ GLOW_DEVICE inline void store_global(float first, float second, float* to) {
 #if defined(__CUDA_ARCH__)
     asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(first), "f"(second) : "memory");
 #else
+    check_aligned(to, 8);
     to[0] = first, to[1] = second;
 #endif
 }

@@ -3,14 +3,26 @@
 
 #include <cstdint>
 #include <cstring>
+#include <string>
 
 #include "kernels/base.h"
+#include "kernels/error.h"
 
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
 #endif
 
 namespace glow::inline GLOW_REAL {
+
+// A GPU requires an access of 16 bytes to be aligned to 16, and so on. A CPU does not, so without this check
+// tests of the GPU's code paths would not notice.
+GLOW_HD inline void check_aligned([[maybe_unused]] const void* address,
+                                  [[maybe_unused]] std::size_t bytes = 16) {
+#if !defined(__CUDA_ARCH__)
+    if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0)
+        throw_error("access of " + std::to_string(bytes) + " bytes is not aligned");
+#endif
+}
 
 // 16 bytes of elements; the address must be a multiple of 16.
 template <class T>
@@ -25,6 +37,7 @@ GLOW_HD inline Pack<T> load_pack(const T* from) {
     const uint4 bits = *reinterpret_cast<const uint4*>(from);
     memcpy(&pack, &bits, sizeof pack);
 #else
+    check_aligned(from);
     memcpy(&pack, from, sizeof pack);
 #endif
     return pack;
@@ -36,6 +49,7 @@ GLOW_HD inline void store_pack(const Pack<T>& pack, T* to) {
     memcpy(&bits, &pack, sizeof pack);
     *reinterpret_cast<uint4*>(to) = bits;
 #else
+    check_aligned(to);
     memcpy(to, &pack, sizeof pack);
 #endif
 }
