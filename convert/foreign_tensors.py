@@ -66,9 +66,20 @@ def count_levels(names, pattern):
 class LuFactors:
     """Converts their W = p (l + I) (u + diag(sign exp(log s))) to ours."""
 
-    def __init__(self, p, lower, upper, sign, log_diag):
-        self.parts = {"permutation": np.argmax(p, axis=1), "sign": np.sign(sign), "log_diag": log_diag,
-                      "lower": np.tril(lower, -1), "upper": np.triu(upper, 1)}
+    def __init__(self, source, at, p, lower, upper, sign, log_diag):
+        """Takes the factors from `source`, where their names begin with `at`."""
+        part = {name: source.take(at + name) for name in (p, lower, upper)} | {name: source.flat(at + name) for name in (sign, log_diag)}
+        C = len(part[sign])
+        for name in (p, lower, upper, log_diag):
+            shape = (C,) if name == log_diag else (C, C)
+            if part[name].shape != shape:
+                raise InputError(f"{at}{name} is {list(part[name].shape)}, expected {list(shape)}")
+        if not (np.isin(part[p], (0, 1)).all() and (part[p].sum(axis=0) == 1).all() and (part[p].sum(axis=1) == 1).all()):
+            raise InputError(f"{at}{p} is not a permutation matrix")
+        if not np.isin(part[sign], (-1, 1)).all():
+            raise InputError(f"{at}{sign} has a value other than 1 or -1")
+        self.parts = {"permutation": np.argmax(part[p], axis=1), "sign": part[sign], "log_diag": part[log_diag],
+                      "lower": np.tril(part[lower], -1), "upper": np.triu(part[upper], 1)}
 
     def matrix(self):
         part, C = self.parts, len(self.parts["sign"])

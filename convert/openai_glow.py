@@ -94,17 +94,7 @@ def openai_indices(source, theirs):
 
 def openai_lu_matrix(tensors, theirs):
     """The transpose of P (L + I) (U + diag(sign_S exp(log_S))): with the factors of `tensors`, a Source."""
-    part = {name: tensors.take(f"{theirs}/{name}") for name in ("P", "L", "U", "sign_S", "log_S")}
-    C = part["sign_S"].size
-    for name, shape in (("P", (C, C)), ("L", (C, C)), ("U", (C, C)), ("log_S", (C,))):
-        if part[name].shape != shape:
-            raise InputError(f"{theirs}/{name} is {list(part[name].shape)}, expected {list(shape)}")
-    P = part["P"]
-    if not (np.isin(P, (0, 1)).all() and (P.sum(axis=0) == 1).all() and (P.sum(axis=1) == 1).all()):
-        raise InputError(f"{theirs}/P is not a permutation matrix")
-    if not np.isin(part["sign_S"], (-1, 1)).all():
-        raise InputError(f"{theirs}/sign_S has a value other than 1 or -1")
-    return LuFactors(P, part["L"], part["U"], part["sign_S"].reshape(-1), part["log_S"]).matrix().T
+    return LuFactors(tensors, f"{theirs}/", "P", "L", "U", "sign_S", "log_S").matrix().T
 
 
 def openai_moments(optimizer, layout, weights):

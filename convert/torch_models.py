@@ -45,8 +45,7 @@ def rosinality(source, config):
                 raise InputError(f"{flow}.actnorm.scale has a zero: that layer has no inverse")
             params[f"{at}/actnorm/bias"], params[f"{at}/actnorm/logs"] = source.flat(f"{flow}.actnorm.loc"), np.log(np.abs(scale)) / 3
             if f"{flow}.invconv.w_l" in source:  # by step: the last block has factors even where the others have none
-                lu = LuFactors(*(source.take(f"{flow}.invconv.{part}") for part in ("w_p", "w_l", "w_u")),
-                               source.flat(f"{flow}.invconv.s_sign"), source.flat(f"{flow}.invconv.w_s"))
+                lu = LuFactors(source, f"{flow}.invconv.", "w_p", "w_l", "w_u", "s_sign", "w_s")
                 found[at] = lu if (scale > 0).all() else lu.matrix() * np.sign(scale)
             else:
                 W = source.take(f"{flow}.invconv.weight")
@@ -116,17 +115,15 @@ class TorchLayers:
 
     def mixing(self, theirs, C):
         """The step's 1x1 convolution; None where it has a fixed permutation."""
-        take, flat = self.source.take, self.source.flat
         if f"{theirs}.invconv.weight" in self.source:
-            return take(f"{theirs}.invconv.weight").reshape(C, C)
+            return self.source.take(f"{theirs}.invconv.weight").reshape(C, C)
         if f"{theirs}.invconv.log_s" in self.source:
             lost = [name for name in ("p", "sign_s") if f"{theirs}.invconv.{name}" not in self.source]
             if lost and not self.nested:
                 raise InputError(f"{theirs}.invconv.{lost[0]} is missing: chaiyujin/glow-pytorch keeps p and sign_s of its LU factors out of "
                                  "its state dict; without them the file cannot be imported")
             names = ("p", "lower", "upper") if self.nested else ("p", "l", "u")
-            return LuFactors(*(take(f"{theirs}.invconv.{name}") for name in names), flat(f"{theirs}.invconv.sign_s"),
-                             flat(f"{theirs}.invconv.log_s"))
+            return LuFactors(self.source, f"{theirs}.invconv.", *names, "sign_s", "log_s")
         return None
 
     def prior(self, config, top):
