@@ -42,11 +42,15 @@ from onnx_export import onnx_model
 
 VERSION = "@PROJECT_VERSION@"
 EPOCH_IMAGES = 50000  # openai/glow's epoch length, for any data set
+LARGEST_COUNTER = 2**52  # that the commands read (inference/model_file.cpp)
 FOREIGN = {"rosinality": rosinality, "y0ast": y0ast, "chaiyujin": chaiyujin, "openai": openai}
 
 
 def import_foreign(kind, arguments):
-    tensors = {name.removeprefix("module."): value for name, value in read_named(arguments.input).items()}
+    stored = read_named(arguments.input)
+    tensors = {name.removeprefix("module."): value for name, value in stored.items()}
+    if twice := [name for name in stored if f"module.{name}" in stored]:
+        raise InputError(f"{arguments.input}: {twice[0]} appears twice, with and without module.")
     if not tensors:
         raise InputError(f"{arguments.input}: it contains no tensors")
     wrong = [name for name, value in tensors.items() if np.asarray(value).dtype.kind not in "fiub"]
@@ -72,6 +76,8 @@ def import_foreign(kind, arguments):
     trees = {"params": check(config, imported.params)}
     trees |= {tree: check(config, tensors, tree) for tree, tensors in imported.trees.items() if tensors}
     images = imported.step * arguments.batch
+    if images > LARGEST_COUNTER:
+        raise InputError(f"{arguments.input}: step {imported.step:g} of --batch {arguments.batch} images is out of range")
     counters = {"step": imported.step, "images_seen": images, "epoch": images / EPOCH_IMAGES}
     return config, trees, counters, imported.notes
 
