@@ -33,6 +33,7 @@ import numpy as np
 
 from script_text import end_with, parse_arguments
 from tf_checkpoint import tf_checkpoint_files
+from hdf5_arrays import hdf5_arrays
 from output_files import OutputRefused, claim_outputs, write_atomically
 from model_files import MODEL_VALUES, InputError, check, check_values, parse_config, read_checkpoint, read_named, read_safetensors, write_checkpoint, write_safetensors
 from foreign_tensors import Imported, Source

@@ -6,11 +6,13 @@ import math
 import os
 import re
 import signal
+import stat
 import subprocess
 from pathlib import Path
 
 import h5py
 import numpy as np
+from hdf5_arrays import Hdf5FileError, hdf5_arrays
 from output_files import write_atomically
 from tf_checkpoint import TensorFlowFileError, read_tf_checkpoint, tf_checkpoint_files
 
@@ -56,7 +58,9 @@ def require_file(path, what="file"):
     if Path(path).is_dir():
         raise InputError(f"{path}: expected a {what}, found a folder")
     if not Path(path).is_file():
-        raise InputError(f"{path}: no such {what}")
+        mode = os.stat(path).st_mode if os.path.exists(path) else 0
+        found = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device" if mode else ""
+        raise InputError(f"{path}: expected a {what}, found {found}" if found else f"{path}: no such {what}")
 
 
 def is_hdf5(path):
@@ -91,10 +95,8 @@ def read_named(path):
                 return {name: archive[name] for name in archive.files}
         if is_hdf5(path):
             refuse_if_hdf5_crashes(path)
-            found = {}
             with h5py.File(path, "r") as f:
-                f.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-            return found
+                return hdf5_arrays(f)
     except InputError:
         raise
     except Exception as error:  # a damaged archive fails in many ways
@@ -170,6 +172,7 @@ def write_checkpoint(path, config, trees, counters):
     write_atomically(path, lambda temporary: Path(temporary).write_bytes(image))
 
 
+VERSIONS = 1, 2  # of checkpoints
 LINK_ATTEMPTS = 20  # while a running training moves latest.h5 and deletes older checkpoints
 
 
@@ -196,12 +199,16 @@ def read_checkpoint_file(file, path, ema):
             kind = f.attrs.get("format")
             if not isinstance(kind, (str, bytes)) or kind not in ("glow-checkpoint", b"glow-checkpoint"):
                 raise InputError(f"{path}: not a checkpoint")
+            version = f.attrs.get("version")
+            if np.size(version) != 1 or np.asarray(version).dtype.kind not in "iu" or int(version) not in VERSIONS:
+                raise InputError(f"{path}: checkpoint version {version}; this program reads versions {VERSIONS[0]} to {VERSIONS[-1]}")
             config = parse_config(f.attrs["config"], path)
-            params = {}
-            f["params"].visititems(lambda n, item: params.update({n: item[()]}) if isinstance(item, h5py.Dataset) else None)
+            params = hdf5_arrays(f, "params")
             if ema and "ema" in f:
-                params.update({name: f[f"ema/{name}"][()] for name in params if name.rsplit("/", 1)[-1] not in FIXED})
+                params |= check(config, hdf5_arrays(f, "ema"), "ema")
         return config, params
+    except Hdf5FileError as error:
+        raise InputError(f"{path}: {error}") from None
     except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         failed = system_error(error)
         raise InputError(f"{path}: cannot be read: {failed}" if failed else f"{path}: incomplete checkpoint: {error}") from None
@@ -238,6 +245,9 @@ def parse_config(text, path):
         refuse_config(path, "y_cond needs n_classes of 1 or more")
     if config["coupling"] == "additive" and config["coupling_scale"] != "sigmoid":
         refuse_config(path, f"coupling_scale {config['coupling_scale']}: an additive coupling has no scale")
+    step = 2 ** config["levels"]
+    if config["image_height"] % step or config["image_width"] % step:
+        refuse_config(path, f"{config['levels']} levels need sides divisible by {step}, got {config['image_height']}x{config['image_width']}")
     return {key: config[key] for key in MODEL_KEYS}
 
 

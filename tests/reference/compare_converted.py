@@ -12,6 +12,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -249,6 +250,7 @@ def openai_refusals(folder):
         ("a counter of 0", whole | {"Variable": np.float32(0)}, (), "counter"),
         ("a counter of 1.5", whole | {"Variable": np.float32(1.5)}, (), "counter"),
         ("an infinite counter", whole | {"Variable": np.float32(np.inf)}, (), "counter"),
+        ("a counter of 1e30", whole | {"Variable": np.float32(1e30)}, (), "is out of range"),
         ("a counter of two", whole | {"Variable": np.ones(2)}, (), "counter"),
         ("an average is missing", without(whole, average), (), f"{average.removeprefix('model/')} is missing"),
         ("an average of nothing", whole | {"model/9/ExponentialMovingAverage": np.ones(3)}, (), "averages are not part"),
@@ -361,6 +363,63 @@ def refusals(folder):
         with h5py.File(folder / "format.h5", "w") as other:
             other.attrs["format"] = np.arange(3)
         outside["params/odd"] = outside["ema/odd"] = np.ones(3)
+    os.mkfifo(folder / "pipe")
+    (folder / "raw").write_bytes(bytes(10000))
+    conv = f"params/{step}/coupling/conv1/weight"
+
+    def edited(name, change):
+        """A checkpoint of other HDF5 contents; change(file, array, its value) without /ema, and with that array removed."""
+        path = folder / f"edited-{name}.h5"
+        shutil.copyfile(folder / "c.h5", path)
+        with h5py.File(path, "r+") as f:
+            value = f[conv][()]
+            del f["ema"], f[conv]
+            change(f, conv, value)
+        return ["--to", "npz", path]
+
+    def create(**options):
+        return lambda f, name, value: f.create_dataset(name, value.shape, "f4", **options)
+
+    def one_chunk(f, name, value):
+        f.create_dataset(name, value.shape, "f4", chunks=(1, *value.shape[1:]), compression="gzip")[0] = 1
+
+    def virtual(f, name, value):
+        layout = h5py.VirtualLayout(value.shape, "f4")
+        layout[...] = h5py.VirtualSource(folder / "c.h5", conv, value.shape)
+        f.create_virtual_dataset(name, layout)
+
+    def moved(f, name, value):
+        f["elsewhere"] = value
+        f[name] = h5py.SoftLink("/elsewhere")
+
+    def linked(f, name, value):
+        del f["params"]
+        f["params"] = h5py.ExternalLink(folder / "c.h5", "params")
+
+    def stored_as(path):
+        def change(f, name, value):
+            f[name] = value
+            f[path] = f["params"] if path.endswith("loop") else np.ones(3)
+
+        return change
+
+    def twice(f, name, value):
+        first, second = (f"params/{step}/coupling/conv{i}/actnorm/bias" for i in (1, 2))
+        f[name] = value
+        del f[second]
+        f[second] = f[first]
+
+    def without_parameters(f, name, value):
+        del f["params"]
+
+    def later(f, name, value):
+        f[name] = value
+        f.attrs["version"] = 3
+
+    with h5py.File(folder / "unwritten.h5", "w") as f:
+        for name, value in state.items():
+            f.create_dataset(name, value.shape, value.dtype)
+    w_p, s_sign, w_l = (f"blocks.0.flows.0.invconv.{name}" for name in ("w_p", "s_sign", "w_l"))
     odd, short = dict(state), dict(state)
     odd["flow.layers.1.actnorm.bias"] = np.full_like(odd["flow.layers.1.actnorm.bias"], np.nan)
     short["flow.layers.1.actnorm.bias"] = short["flow.layers.1.actnorm.bias"][:, :5]
@@ -417,6 +476,24 @@ def refusals(folder):
         ("a triangle that is full", ["--from", "npz", stored("invconv_lu", f"{step}/invconv/lower", np.ones_like)], "lower is not strictly lower triangular"),
         ("a diagonal of 0", ["--from", "npz", stored("invconv_lu", f"{step}/invconv/log_diag", lambda logs: logs - 1e4)], "the matrix of level0/step0/invconv is singular"),
         ("a diagonal that overflows", ["--from", "npz", stored("invconv_lu", f"{step}/invconv/log_diag", lambda logs: logs + 1e4)], "is singular"),
+        ("a checkpoint of a later version", edited("later", later), "version 3; this program reads versions 1 to 2"),
+        ("an array that was never written", edited("unwritten", create()), "never written"),
+        ("an array of one chunk of four", edited("chunk", one_chunk), f"only 1 of the 4 chunks of /{conv}"),
+        ("an array in another file", edited("external", create(external=[(str(folder / "raw"), 0, h5py.h5f.UNLIMITED)])), "stored in another file"),
+        ("a virtual array", edited("virtual", virtual), "stored in another file"),
+        ("an array behind a link", edited("soft", moved), "symbolic or external link"),
+        ("parameters behind a link", edited("linked", linked), "/params is a symbolic or external link"),
+        ("no parameters", edited("none", without_parameters), "/params is missing"),
+        ("another compression", edited("lzf", create(compression="lzf")), "HDF5 filter 32000"),
+        ("groups in a cycle", edited("cycle", stored_as("params/loop")), "form a cycle"),
+        ("an average of nothing", edited("average", stored_as("ema/odd")), "ema: level0/step0/actnorm/bias is missing"),
+        ("weights that were never written", ["--from", "y0ast", folder / "unwritten.h5"], "never written"),
+        ("a size that its levels do not divide", configured(image_height=7), "1 levels need sides divisible by 2, got 7x"),
+        ("a pipe", ["--from", "y0ast", folder / "pipe"], "expected a file, found a named pipe"),
+        ("a tensor with and without module.", ["--from", "y0ast", file("twice.npz", state | {f"module.{next(iter(state))}": np.ones(3)})], "appears twice"),
+        ("a P of no permutation", ["--from", "rosinality", file("P.npz", rosinality | {w_p: 0.5 * rosinality[w_p]})], f"{w_p} is not a permutation matrix"),
+        ("signs of 0.5", ["--from", "rosinality", file("s.npz", rosinality | {s_sign: 0.5 * rosinality[s_sign]})], f"{s_sign} has a value other than"),
+        ("a factor that is a number", ["--from", "rosinality", file("l.npz", rosinality | {w_l: np.float32(1)})], f"{w_l} is [], expected [12, 12]"),
         ("a tensor outside of the layers", ["--to", "npz", folder / "outside.h5"], "odd is not part of the model"),
         ("a checkpoint that crashes HDF5", ["--to", "npz", folder / "damaged.h5"], "damaged.h5"),
         ("weights that crash HDF5", ["--from", "y0ast", folder / "damaged.h5"], "damaged.h5"),
@@ -452,6 +529,8 @@ def refusals(folder):
         done = convert(*given)
         line = done.stderr.count("\n") == 1 and done.stderr.startswith("glow_convert: error: ")
         report(f"refused: {name}", done.returncode == 2 and part in done.stderr and line and not (folder / "out").exists(), done.stderr.strip()[:110])
+    done = convert(*edited("twice", twice), "-o", folder / "twice-named.npz")
+    report("an array with two names", done.returncode == 0, done.stderr.strip()[:110])
     existing = (folder / "own.npz").read_bytes()
     done = convert("--to", "npz", folder / "c.h5", "-o", folder / "own.npz", force=False)
     kept = (folder / "own.npz").read_bytes() == existing
