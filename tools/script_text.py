@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import re
+import signal
 import stat
 import sys
 from pathlib import Path
@@ -65,6 +66,8 @@ def open_closed_streams():
 def end_with(name, main):
     """Ends the script with the exit status of main(), or 1 if what it printed cannot be written."""
     open_closed_streams()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by python_packages.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # File names may have bytes that are not text in this locale.
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
@@ -83,6 +86,8 @@ def end_with(name, main):
     except OSError as error:
         print(f"{name}: error: {error.filename or 'cannot write to the standard output'}: {error.strerror or error}", file=sys.stderr)
         status, written = 1, False
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # functions of atexit would print a traceback
     if not written:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more
     sys.exit(status)

@@ -13,6 +13,7 @@ import math
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -555,6 +556,16 @@ def compare_outputs(folder):
         for name, words in (("standard output is full", ["--to", "npz", folder / "o.h5", "-o", folder / "o.npz"]), ("--help into a full disk", ["--help"])):
             done = run(words, stdout=full)
             report(f"failed: {name}", done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"standard output" in done.stderr, done.stderr.decode().strip()[:110])
+    # Ctrl-C while packages are imported, and after the work.
+    (folder / "interrupted/numpy").mkdir(parents=True)
+    interrupt = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    (folder / "interrupted/numpy/__init__.py").write_text(f"{interrupt}\nraise ImportError\n")
+    done = subprocess.run([sys.executable, program, "--help"], capture_output=True, env={**clean, "PYTHONPATH": str(folder / "interrupted")})
+    report("interrupted while it starts", done.returncode == -signal.SIGINT and not done.stderr, done.stderr.decode().strip()[-110:])
+    late = f"import atexit, sys; sys.path.append({str(ROOT / 'tools')!r}); import script_text\n"
+    late += f"def end():\n    {interrupt}\natexit.register(end)\nscript_text.end_with('late', lambda: 0)"
+    done = subprocess.run([sys.executable, "-c", late], capture_output=True, env=clean)
+    report("interrupted after its work", done.returncode == 0 and not done.stderr, done.stderr.decode().strip()[-110:])
     with open(folder / "o.h5", "rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         done = run(["--to", "npz", folder / "o.h5", "-o", folder / "unlocked.npz"], stdout=subprocess.PIPE)
