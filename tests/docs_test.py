@@ -5,7 +5,8 @@
 - docs/README.md lists every page of docs/, and docs/results.md every page of docs/results/.
 - Every command line in a code block, and every inline one, uses commands, subcommands and options that exist.
 - Scripts that a code block starts are executable.
-- Every option and every path of the repository that inline code names exists.
+- Every option and every path of the repository that inline code names exists, and every source file that it names without one.
+- Every CMake option and environment variable GLOW_... that a page names occurs in a file that is not a page.
 - Every page that a source file names exists.
 """
 
@@ -53,6 +54,27 @@ def check_sources():
         file, number, page = line.split(":")
         if not (ROOT / page).exists():
             problems.append(f"{file}:{number}: there is no {page}")
+
+
+@functools.cache
+def source_names():
+    """Names of the sources, without folders; empty without git."""
+    return {Path(name).name for name in git("ls-files", "-co", "--exclude-standard") or ()}
+
+
+@functools.cache
+def known_settings():
+    """Names GLOW_... in files other than pages, and the options that glow_optional() makes; empty without git."""
+    listed = git("grep", "-hIoE", r"\bGLOW_[A-Z0-9_]+\b", "--", ".", ":!*.md")
+    libraries = re.findall(r"^\s*glow_optional\((\w+)", (ROOT / "cmake/GlowDependencies.cmake").read_text(), re.MULTILINE)
+    return {*listed, *(f"GLOW_{library}" for library in libraries)} if listed else set()
+
+
+def check_settings(page, text):
+    known = known_settings()
+    for name in sorted(set(re.findall(r"\bGLOW_[A-Z0-9_]+\b", text)) - known):
+        if known:
+            problems.append(f"{page.relative_to(ROOT)}: nothing in the repository reads {name}")
 
 
 def split_code(text):
@@ -193,6 +215,8 @@ def check_inline(page, code, programs):
         option = re.match(r"--[a-z][\w-]*", code).group()
         if option not in programs.all_options() and option not in FOREIGN and not in_a_script(option):
             problems.append(f"{where}: no command has the option {option}")
+    if re.fullmatch(r"\w+\.(cpp|h|cu|cuh)", code) and source_names() and code not in source_names():
+        problems.append(f"{where}: there is no source {code}")
     if re.fullmatch(rf"{FOLDERS}/[\w/.-]*", code) and "NAME" not in code and not (ROOT / code).exists() and not (page.parent / code).exists():
         problems.append(f"{where}: there is no {code}")
 
@@ -208,6 +232,7 @@ def main():
     for page in pages():
         blocks, prose = split_code(re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL))
         check_links(page, prose)
+        check_settings(page, page.read_text())
         for number, block in blocks:
             for line in re.sub(r"\\\n", " ", block).splitlines():
                 check_command(f"{page.relative_to(ROOT)}:{number}", line, programs)
