@@ -82,6 +82,25 @@ ImageSet chosen_images(const CommandLine& command, const EditOptions& options,
     return set;
 }
 
+// One grid, or a panel for each column below its heading.
+Image sheet_of(const EditedLatents& edited, const ModelConfig& model) {
+    const auto [rows, columns] = edited.grid;
+    const index_t H = model.image_height, W = model.image_width, C = model.channels, D = H * W * C;
+    if (edited.headings.empty())
+        return tile_images(edited.pixels.data(), rows * columns, H, W, C, edited.grid);
+    std::vector<Panel> panels;
+    for (index_t column = 0; column < columns; ++column) {
+        std::vector<std::uint8_t> pixels;
+        for (index_t row = 0; row < rows; ++row) {
+            const std::uint8_t* const image = edited.pixels.data() + (row * columns + column) * D;
+            pixels.insert(pixels.end(), image, image + D);
+        }
+        panels.push_back({edited.headings.at(static_cast<std::size_t>(column)),
+                          tile_images(pixels.data(), rows, H, W, C, {rows, 1})});
+    }
+    return side_by_side(panels);
+}
+
 }  // namespace
 
 std::vector<std::string> EditOptions::file_words() const {
@@ -151,9 +170,15 @@ SampleHealth decode(const CommandLine& command, EditInput& input, EditedLatents&
     return found;
 }
 
-void check_sheet(const EditOptions& options, EditInput& input, GridSize grid) {
-    if (!is_hdf5_name(options.output))
-        tiled_size(input.config().image_height, input.config().image_width, grid);
+void check_sheet(const EditOptions& options, EditInput& input, GridSize grid,
+                 const std::vector<std::string>& headings) {
+    if (is_hdf5_name(options.output)) return;
+    const index_t H = input.config().image_height, W = input.config().image_width;
+    tiled_size(H, W, grid);
+    std::vector<PanelSize> columns;
+    for (const std::string& heading : headings)
+        columns.push_back({heading, tiled_size(H, W, {grid.rows, 1})});
+    if (!columns.empty()) side_by_side_size(columns);
 }
 
 void write_edited(const CommandLine& command, const EditOptions& options, EditInput& input,
@@ -170,8 +195,7 @@ void write_edited(const CommandLine& command, const EditOptions& options, EditIn
         sink.append(pixels.data(), N);
         sink.commit();
     } else {
-        write_png(options.output, tile_images(pixels.data(), N, model.image_height, model.image_width,
-                                              model.channels, edited.grid));
+        write_png(options.output, sheet_of(edited, model));
     }
     if (!options.frames.empty()) PngFolder(options.frames, model).append(pixels.data(), N);
     result["output"] = options.output;

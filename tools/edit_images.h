@@ -52,6 +52,7 @@ class EditInput {
 // Decoded images in sheet order, row by row.
 struct EditedLatents {
     GridSize grid;
+    std::vector<std::string> headings;  // of the columns; empty: none
     std::vector<Latent> latents;
     std::vector<std::int32_t> labels;  // for conditional models
     // Decoded images [N, H, W, C], and the largest value of each, as of sample(); empty before decode().
@@ -67,7 +68,8 @@ struct EditedLatents {
 SampleHealth decode(const CommandLine& command, EditInput& input, EditedLatents& edited);
 
 // Throws InputError if --output is a picture that would be too large, before there are images.
-void check_sheet(const EditOptions& options, EditInput& input, GridSize grid);
+void check_sheet(const EditOptions& options, EditInput& input, GridSize grid,
+                 const std::vector<std::string>& headings = {});
 
 // Decodes and writes a PNG picture or /images of NAME.h5, and optionally single images to the folder of
 // --frames. result: the command's JSON result.

@@ -17,6 +17,8 @@ void exchange(const CommandLine& command, const EditOptions& options) {
     const index_t L = input.config().levels;
     EditedLatents edited;
     edited.grid = {2, L + 1};
+    edited.headings = {"image"};
+    for (index_t level = 0; level < L; ++level) edited.headings.push_back(fmt::format("level {}", level));
     for (const index_t n : {0, 1}) {
         edited.add(given[n], input.label(n));
         for (index_t level = 0; level < L; ++level) {
@@ -35,6 +37,7 @@ void add_exchange(CommandLine& command) {
         command.subcommand("exchange", "Exchange the latents of each level between two images",
                            [&command, options] { exchange(command, *options); });
     add_edit_options(*app, *options);
+    app->get_option("--images")->description("Indices of two images, separated by a comma");
 }
 
 }  // namespace glow

@@ -90,6 +90,7 @@ void add_interpolate(CommandLine& command) {
         "interpolate", "Interpolate between images: a chain, or 4 as the corners of a grid",
         [&command, options] { interpolate(command, *options); });
     add_edit_options(*app, *options);
+    app->get_option("--images")->description("Indices of two or more images, separated by commas");
     add_steps(*app, *options);
     add_choice(*app, "--path", options->path,
                "spherical (constant length) or linear; default: spherical, or linear if that is not finite");

@@ -77,7 +77,9 @@ void manipulate(const CommandLine& command, const ManipulateOptions& options) {
                         temperature.size(), input.config().levels));
     EditedLatents edited;
     edited.grid = {input.N(), std::ssize(alphas)};
-    check_sheet(options, input, edited.grid);
+    if (!options.direction.empty())
+        for (const double alpha : alphas) edited.headings.push_back(fmt::format("{:.3g}", alpha));
+    check_sheet(options, input, edited.grid, edited.headings);
     const std::vector<Latent> given = input.encode();
     for (index_t n = 0; n < input.N(); ++n)
         for (const double alpha : alphas) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "data/formats/png.h"
+#include "data/grid.h"
 #include "tests/tools/run_fixture.h"
 
 namespace glow {
@@ -214,6 +215,32 @@ TEST_F(Editing, SwappingAllLevelsSwapsImages) {
     // Swapping level 0 one way equals swapping level 1 the other way, for two levels.
     EXPECT_EQ(part(images, 1), part(images, 5));
     EXPECT_EQ(part(images, 2), part(images, 4));
+}
+
+// A level for exchange, a distance for manipulate.
+TEST_F(Editing, SheetsNameTheirColumns) {
+    done(Words{"direction"} + kFrom + Words{"--positive", "1", "-o", "one.h5"});
+    const auto expect_headings = [this](const Words& words, index_t rows, const Words& headings) {
+        const index_t columns = std::ssize(headings);
+        done(words + kFrom + Words{"-o", "x.h5"});
+        done(words + kFrom + Words{"-o", "x.png"});
+        const std::vector<std::uint8_t> images = images_of("x.h5", rows * columns);
+        std::vector<Panel> panels;
+        for (index_t column = 0; column < columns; ++column) {
+            std::vector<std::uint8_t> pixels;
+            for (index_t row = 0; row < rows; ++row) {
+                const std::vector<std::uint8_t> image = part(images, row * columns + column);
+                pixels.insert(pixels.end(), image.begin(), image.end());
+            }
+            panels.push_back({headings[static_cast<std::size_t>(column)],
+                              tile_images(pixels.data(), rows, 8, 8, 3, {rows, 1})});
+        }
+        EXPECT_EQ(read_png(folder / "x.png").pixels, side_by_side(panels).pixels) << words.front();
+    };
+    expect_headings({"exchange", "--images", "4,5"}, 2, {"image", "level 0", "level 1"});
+    expect_headings(
+        {"manipulate", "--images", "2,3,4", "--direction", "one.h5", "--alpha", "-1..1", "--steps", "4"}, 3,
+        {"-1", "-0.333", "0.333", "1"});
 }
 
 TEST_F(Editing, RejectsBadInput) {
