@@ -66,8 +66,14 @@ struct ExtremesLayout {
     }
 };
 
+// The image's name, or its number.
+std::string caption(const ScoredImages& scored, index_t image) {
+    return scored.names.empty() ? fmt::format("image {}", image)
+                                : short_name(scored.names[static_cast<std::size_t>(image)]);
+}
+
 // The images with the lowest and the highest score side by side, most extreme first, each below its score and
-// name.
+// caption.
 void write_extremes(const ScoreOptions& options, const ScoredImages& scored,
                     const std::vector<double>& score) {
     const SplitImages& images = scored.images;
@@ -80,8 +86,7 @@ void write_extremes(const ScoreOptions& options, const ScoredImages& scored,
         for (index_t n = 0; n < shown; ++n) {
             const auto image = static_cast<std::size_t>(order[static_cast<std::size_t>(n)]);
             images.gather(&order[static_cast<std::size_t>(n)], 1, pixels.data());
-            std::string text = fmt::format("{:.4f}", score[image]);
-            if (!scored.names.empty()) text += "\n" + short_name(scored.names[image]);
+            const std::string text = fmt::format("{:.4f}\n{}", score[image], caption(scored, order[n]));
             pictures.push_back(
                 {text, tile_images(pixels.data(), 1, shape.H, shape.W, shape.C, {1, 1}, layout.scale)});
         }
@@ -111,11 +116,11 @@ void check_pictures(const ScoreOptions& options, const ScoredImages& scored) {
     if (options.extremes.empty()) return;
     const ExtremesLayout layout(options, scored);
     const ImageSet& shape = scored.images.set();
-    std::string text = "00.0000", name;  // about as wide as a score
-    for (const std::string& other : scored.names)
-        if (short_name(other).size() > name.size()) name = short_name(other);
-    if (!name.empty()) text += "\n" + name;
-    const PanelSize picture{text, tiled_size(shape.H, shape.W, {1, 1}, layout.scale)};
+    std::string widest;
+    for (index_t n = 0; n < scored.images.N(); ++n)
+        if (const std::string other = caption(scored, n); other.size() > widest.size()) widest = other;
+    const PanelSize picture{"00.0000\n" + widest,  // about as wide as a score
+                            tiled_size(shape.H, shape.W, {1, 1}, layout.scale)};
     std::vector<PanelSize> panels;
     for (const index_t shown : {layout.lowest, layout.highest})
         if (shown > 0)
@@ -163,9 +168,9 @@ void add_score_options(CLI::App& app, ScoreOptions& options) {
     app.add_option("--show", options.show, "Images of each kind in the picture")
         ->check(CLI::Range(1, 400))
         ->needs(extremes);
-    CLI::Option* const against =
-        app.add_option("--against", options.against,
-                       "Compare with another data set: AUROC of telling it from --data by bits/dim");
+    CLI::Option* const against = app.add_option(
+        "--against", options.against,
+        "Another data set: prints how well its images can be told from those of --data (AUROC)");
     app.add_option("--against-split", options.against_split, "Split of the other data set")
         ->needs(against)
         ->each([&options](const std::string&) { options.against_split_given = true; });
@@ -207,9 +212,7 @@ void use_scores(const ScoreOptions& options, int n_bits, const ScoredImages& sco
     if (!options.extremes.empty()) write_extremes(options, scored, order_score(options, scored, png));
     if (!png.empty()) {
         const std::optional<double> r = correlation(scored.bits, png);
-        if (r)
-            result.text += fmt::format(
-                "\ncorrelation with the size as PNG: {:.3f} (a likelihood prefers smooth images)", *r);
+        if (r) result.text += fmt::format("\ncorrelation of bits/dim with the PNG size: {:.3f}", *r);
         result.json["png_correlation"] = or_null(r);
     }
     if (others != nullptr) compare(options, n_bits, scored.bits, png, *others, result);

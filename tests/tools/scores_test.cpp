@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "data/formats/png.h"
+#include "data/grid.h"
 #include "tests/tools/chunked_dataset.h"
 #include "tests/tools/run_fixture.h"
 #include "tools/csv.h"
@@ -41,6 +42,24 @@ TEST_F(EvalScores, SortsLinesByBits) {
                     1e-7);
 }
 
+// Whether the picture has this text somewhere, black on white.
+bool shows_text(const Image& picture, const std::string& text) {
+    Image label{14, 12 * std::ssize(text), picture.C, {}};
+    label.pixels.resize(static_cast<std::size_t>(label.H * label.W * label.C), 255);
+    draw_text(label, 0, 0, text);
+    for (index_t top = 0; top + label.H <= picture.H; ++top)
+        for (index_t left = 0; left + label.W <= picture.W; ++left) {
+            index_t y = 0;
+            while (y < label.H &&
+                   std::equal(label.pixels.begin() + y * label.W * label.C,
+                              label.pixels.begin() + (y + 1) * label.W * label.C,
+                              picture.pixels.begin() + ((top + y) * picture.W + left) * picture.C))
+                ++y;
+            if (y == label.H) return true;
+        }
+    return false;
+}
+
 TEST_F(EvalScores, PictureShowsExtremes) {
     ASSERT_EQ(
         eval(kFrom + Words{"--per-image", "sorted.csv", "--sort", "--extremes", "e.png", "--show", "1"}).code,
@@ -69,6 +88,9 @@ TEST_F(EvalScores, PictureShowsExtremes) {
     const index_t best = std::stol(sorted.front().at("index")), worst = std::stol(sorted.back().at("index"));
     EXPECT_TRUE(anywhere(0, picture.W / 2, best));
     EXPECT_TRUE(anywhere(picture.W / 2 - 64, picture.W - 64, worst));
+    for (index_t image = 0; image < set.N; ++image)
+        EXPECT_EQ(shows_text(picture, fmt::format("image {} ", image)), image == best || image == worst)
+            << image;
 }
 
 TEST_F(EvalScores, SortsByCorrectedScore) {
