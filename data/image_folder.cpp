@@ -141,8 +141,8 @@ void ImageFolder::set_classes() {
     }
     if (!options_.strict) require_all_classes();  // strict: any skipped file is an error
     if (lost > 0)
-        skipped_.push_back(
-            fmt::format("{}: {} images are in no folder, so of no class", folder_.string(), lost));
+        skipped_.push_back(fmt::format("{}: {} in no folder, so of no class", folder_.string(),
+                                       lost == 1 ? "1 image is" : fmt::format("{} images are", lost)));
     if (classes_.size() >= 2) return;
     if (options_.classes)
         throw InputError(fmt::format("--classes: expected two folders of images or more in {}, found {}",

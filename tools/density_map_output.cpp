@@ -8,6 +8,7 @@
 #include "data/formats/npy.h"
 #include "data/formats/output_name.h"
 #include "data/grid.h"
+#include "inference/message_text.h"
 #include "kernels/error.h"
 #include "tools/numbers.h"
 
@@ -185,9 +186,9 @@ void write_maps(const MapOptions& options, const ScoredImages& scored, const Mod
     const std::vector<double> bits = bits_of(model, maps);
     const ColorScale scale = scale_of(options, bits);
     draw_heatmaps(options.heatmap, scored, model, bits, scale);
-    result.text += fmt::format(
-        "\n{}: {} pictures, colors from {:.4f} to {:.4f} bits/dim (--heatmap-range {:.6g},{:.6g})",
-        options.heatmap, N, scale.low, scale.high, scale.low, scale.high);
+    result.text +=
+        fmt::format("\n{}: {}, colors from {:.4f} to {:.4f} bits/dim (--heatmap-range {:.6g},{:.6g})",
+                    options.heatmap, counted(N, "picture"), scale.low, scale.high, scale.low, scale.high);
     result.json["heatmap"] = options.heatmap;
     result.json["heatmap_range"] = {scale.low, scale.high};
 }

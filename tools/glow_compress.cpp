@@ -171,24 +171,23 @@ void compress_folder(const CommandLine& command, const Options& options, const P
     progress.clear();
     write_compressed(options.output, images);
     const double bits = 8 * static_cast<double>(images.bytes()) / static_cast<double>(survey.values);
-    command.result(
-        fmt::format("{}: {} photographs, {} bytes, {:.4f} bits/dim; {}; {} the files themselves ({} bytes)",
-                    options.output, survey.photos.size(), images.bytes(), bits,
-                    survey.others.text(images.bytes()), compared(images.bytes(), survey.file_bytes),
-                    survey.file_bytes),
-        {{"output", options.output},
-         {"images", survey.photos.size()},
-         {"tiles", images.images},
-         {"image_bytes", survey.values},
-         {"bytes", images.bytes()},
-         {"start_up_bytes", images.start_up()},
-         {"bpd", bits},
-         {"png_bytes", survey.others.png},
-         {"webp_bytes", survey.others.json_webp()},
-         {"file_bytes", survey.file_bytes},
-         {"left_out", survey.problems},
-         {"checkpoint", checkpoint.string()},
-         {"weights", model.used_ema() ? "ema" : "raw"}});
+    command.result(fmt::format("{}: {}, {} bytes, {:.4f} bits/dim; {}; {} the files themselves ({} bytes)",
+                               options.output, counted(std::ssize(survey.photos), "photograph"),
+                               images.bytes(), bits, survey.others.text(images.bytes()),
+                               compared(images.bytes(), survey.file_bytes), survey.file_bytes),
+                   {{"output", options.output},
+                    {"images", survey.photos.size()},
+                    {"tiles", images.images},
+                    {"image_bytes", survey.values},
+                    {"bytes", images.bytes()},
+                    {"start_up_bytes", images.start_up()},
+                    {"bpd", bits},
+                    {"png_bytes", survey.others.png},
+                    {"webp_bytes", survey.others.json_webp()},
+                    {"file_bytes", survey.file_bytes},
+                    {"left_out", survey.problems},
+                    {"checkpoint", checkpoint.string()},
+                    {"weights", model.used_ema() ? "ema" : "raw"}});
 }
 
 void run(const CommandLine& command, Options options) {

@@ -100,8 +100,9 @@ void restore_photos(const CommandLine& command, const Options& options, LoadedMo
         progress.show(number + 1, count);
     });
     progress.clear();
-    command.result(fmt::format("{}: {} photographs, equal to the originals", options.output, count),
-                   {{"output", options.output}, {"images", count}});
+    command.result(
+        fmt::format("{}: {}, equal to the originals", options.output, counted(count, "photograph")),
+        {{"output", options.output}, {"images", count}});
 }
 
 // Holds all images in memory until every pixel has been checked.
@@ -123,8 +124,9 @@ void restore_numbered(const CommandLine& command, const Options& options, Loaded
         const std::uint8_t* const image = all.data() + n * bytes;
         folder.write(n, {images.H, images.W, images.C, {image, image + bytes}});
     }
-    command.result(fmt::format("{}: {} images, equal to the originals", options.output, images.images),
-                   {{"output", options.output}, {"images", images.images}});
+    command.result(
+        fmt::format("{}: {}, equal to the originals", options.output, counted(images.images, "image")),
+        {{"output", options.output}, {"images", images.images}});
 }
 
 void restore_dataset(const CommandLine& command, const Options& options, LoadedModel& model,
@@ -188,7 +190,7 @@ int main(int argc, char** argv) {
             CLI::App& app = command.app();
             command.examples("glow_decompress --checkpoint runs/photos photos.glow -o PHOTOS");
             add_checkpoint(app, options->checkpoint);
-            app.add_option("input", options->input, "Compressed file")->required();
+            app.add_option("INPUT", options->input, "Compressed file")->required();
             app.add_option(
                    "-o,--output", options->output,
                    "Folder for PNG files, created if needed; for a data set also NAME.h5, with /images")

@@ -29,7 +29,7 @@ std::string range_of(const CLI::Option& option) {
     const std::size_t in = check.find(" in [");
     double low = 0, high = 0;
     if (in != std::string::npos && std::sscanf(check.c_str() + in, " in [%lf - %lf]", &low, &high) == 2) {
-        if (high < kNoLimit) return fmt::format("{:g} to {:g}", low, high);
+        if (high < kNoLimit) return fmt::format("{:.7g} to {:.7g}", low, high);
         return low > 0 ? fmt::format("{:g} or more", low) : "";
     }
     if (check == "POSITIVE") return "above 0";

@@ -188,8 +188,8 @@ void direction(const CommandLine& command, const DirectionOptions& options) {
     write_direction(options.output, model, found);
     const index_t with = examples.with(), without = set.N - with;
     std::string text =
-        fmt::format("{}: direction from {} images with the attribute and {} without it, length {:.3f}",
-                    options.output, with, without, std::sqrt(squares));
+        fmt::format("{}: direction from {} with the attribute and {} without it, length {:.3f}",
+                    options.output, counted(with, "image"), without, std::sqrt(squares));
     if (examples.unmatched > 0)
         text +=
             fmt::format("; no image for {} of {}", counted(examples.unmatched, "row"), options.attributes);

@@ -157,7 +157,8 @@ def rollbacks(run):
         return Check("roll-backs", OK, "none", limit)
     last = run.failures[-1]
     given_up = any(failure["gave_up"] for failure in run.failures)
-    found = f"{len(run.failures)} reports, one of step {last['step']}: {last['what']}" + ("; the run gave up" if given_up else "")
+    reports = "1 report, of" if len(run.failures) == 1 else f"{len(run.failures)} reports, one of"
+    found = f"{reports} step {last['step']}: {last['what']}" + ("; the run gave up" if given_up else "")
     return Check("roll-backs", BROKEN if given_up else LOOK, found, limit)
 
 

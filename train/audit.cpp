@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "inference/message_text.h"
 #include "kernels/elementwise.h"
 #include "runtime/device.h"
 #include "train/gradient_comparison.h"
@@ -32,9 +33,10 @@ const Audit::Layer& Audit::worst() const {
 
 std::string describe(const Audit& audit) {
     return fmt::format(
-        "audit of {} images against exact states: gradient cosine {:.9f}, relative L2 {:.1e}; states off by "
+        "audit of {} against exact states: gradient cosine {:.9f}, relative L2 {:.1e}; states off by "
         "at most {:.1e} ({}){}",
-        audit.images, audit.cosine, audit.relative_l2, audit.worst().state_error, audit.worst().name,
+        counted(audit.images, "image"), audit.cosine, audit.relative_l2, audit.worst().state_error,
+        audit.worst().name,
         audit.holds()
             ? ""
             : fmt::format(

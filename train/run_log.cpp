@@ -53,9 +53,9 @@ std::string describe(const Settings& s) {
     line("optimizer", fmt::format("{}, lr {}{}, beta1 {}, beta2 {:.6g}, warm-up {:.0f} images, EMA {:.6g}",
                                   to_string(o.optimizer), o.lr, decay, o.beta1, s.schedule.beta2,
                                   warmup_images(o, s.schedule), s.schedule.ema_decay));
-    line("batch", fmt::format("{} images{}, {} steps per epoch of {:.0f} images", o.batch,
+    line("batch", fmt::format("{}{}, {} per epoch of {:.0f} images", counted(o.batch, "image"),
                               o.micro_batch > 0 ? fmt::format(" in micro-batches of {}", o.micro_batch) : "",
-                              s.schedule.steps_per_epoch, s.schedule.epoch_images));
+                              counted(s.schedule.steps_per_epoch, "step"), s.schedule.epoch_images));
     line("machine", fmt::format("{}, threads {}, {} networks, memory policy {}", s.machine,
                                 describe(s.threads), to_string(o.precision), to_string(o.memory)));
     if (s.processes.size() > 1)

@@ -37,6 +37,10 @@ constexpr double kMaxBf16Beta1 = 0.99;
 // published one 170 MiB.
 constexpr std::size_t kLargeOnCpu = std::size_t{40} << 20;
 
+std::string minutes_text(double minutes) {
+    return fmt::format("{} minute{}", minutes, minutes == 1 ? "" : "s");
+}
+
 // Replaces missing callbacks by no-ops. On a terminal, every line first removes the progress line.
 RunRequest complete(RunRequest request) {
     if (!request.info) request.info = [](const std::string&) {};
@@ -125,7 +129,7 @@ void Session::report_limits() {
     if (options.max_steps != configured_.max_steps && options.max_steps > 0)
         text = fmt::format("at step {} (--max-steps counts from the start of the run)", options.max_steps);
     if (options.max_minutes != configured_.max_minutes && options.max_minutes > 0)
-        text += fmt::format("{}after {} minutes", text.empty() ? "" : " or ", options.max_minutes);
+        text += fmt::format("{}after {}", text.empty() ? "" : " or ", minutes_text(options.max_minutes));
     if (!text.empty())
         request.info(fmt::format(
             "this part of the run ends {}; config.toml keeps the run's own limits (--save-limits replaces them)",
@@ -138,7 +142,7 @@ void Session::report_limits() {
         end = fmt::format("at step {}", schedule.end_steps);
     else if (schedule.end_minutes > 0 && options.max_minutes != schedule.end_minutes &&
              (options.max_minutes == 0 || minutes > schedule.end_minutes))
-        end = fmt::format("after {} minutes of the run", schedule.end_minutes);
+        end = fmt::format("after {} of the run", minutes_text(schedule.end_minutes));
     if (!end.empty())
         request.warn(fmt::format(
             "the decay of the learning rate ends {}, before this part of the run does: the steps after it train with "
@@ -418,7 +422,8 @@ void Session::choose_memory() {
 void Session::restart() {
     progress = beginning_;
     if (is_fresh()) {
-        request.info(fmt::format("initializing the actnorms from {} images", schedule.init_images));
+        request.info(
+            fmt::format("initializing the actnorms from {}", counted(schedule.init_images, "image")));
         if (const index_t values = schedule.init_images * top_pixels(options.model); values < kFewInitValues)
             request.info(fmt::format(
                 "note: {} per channel at the deepest level: training may be unstable; use a larger --init-batch",

@@ -262,7 +262,7 @@ TEST_F(Compress, RejectsBadInput) {
     refused(from("d.h5"), "GLOWBITS");
     refused(from("x.glow", "other"), "different weights");
     refused(from("x.glow", "gray"), "3 channels");
-    refused(decompress({"--checkpoint", "run", "-o", "y.h5"}), "input");
+    refused(decompress({"--checkpoint", "run", "-o", "y.h5"}), "INPUT");
     refused(decompress({"--checkpoint", "run", "x.glow", "-o", "none/y.h5"}), "none");
 }
 

@@ -855,7 +855,7 @@ TEST_F(PhotoFolder, TopFolderIsClass) {
     EXPECT_EQ(images[384], 30);
     const std::vector<std::string> skipped = source.take_skipped();
     ASSERT_EQ(skipped.size(), 1u);
-    EXPECT_NE(skipped[0].find("1 images are in no folder"), std::string::npos) << skipped[0];
+    EXPECT_NE(skipped[0].find("1 image is in no folder"), std::string::npos) << skipped[0];
     all.classes.reset();  // images next to the folders: no classes
     EXPECT_EQ(ImageFolder(folder.path(), all).info().n_classes, 0);
     EXPECT_EQ(ImageFolder(folder.path(), all).info().train, 4);
