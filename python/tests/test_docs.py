@@ -16,7 +16,7 @@ import glow
 from support import FOLDER, OPTIONS, SOURCE, make_images, make_run, needs
 
 PAGE = SOURCE / "docs/python.md"
-SHELL = ("tools/", "python/", "python3 ", "venv/")
+SHELL = ("tools/", "python/", "python3 ", "venv/", "CMAKE_ARGS=")
 # What the calls in the text need before them; None: another test runs the call, or it is the name of a function of
 # another program.
 CALLS = {

@@ -122,14 +122,14 @@ run_steps() {  # root, name, steps
 }
 drop() { if [ $keep = yes ]; then say "kept: $1"; else rm -rf --one-file-system "$1"; fi; }
 
-# The environments' steps: install WHAT, then the tests. matplotlib is for the notebook.
+# The environments' steps: install, as docs/python.md does, then the tests. matplotlib is for the notebook.
 steps=()
-environment_steps() {  # what pip installs
+environment_steps() {  # what pip installs, environment variables
     local environment extra
     for environment in $(each "$environments"); do
         extra=$environment
         [ "$environment" != none ] || extra=''
-        steps+=("install-$environment" "python3 -m venv venv-$environment && venv-$environment/bin/pip install $1 $extra matplotlib"
+        steps+=("install-$environment" "python3 -m venv venv-$environment && ${2-} venv-$environment/bin/pip install $1 $extra matplotlib"
             "test-$environment" "venv-$environment/bin/python python/tests/run.py && venv-$environment/bin/pip list")
     done
 }
@@ -142,7 +142,7 @@ for distribution in $(each "$distributions"); do
         git clone -q --no-hardlinks "$source_tree" "$root/root/glow"
         steps=(dependencies "tools/install_dependencies.sh && $apt_python python3-dev python3-venv")
         if [ "$kind" = source ]; then
-            environment_steps "./python --config-settings=cmake.define.GLOW_CUDA=OFF"
+            environment_steps ./python CMAKE_ARGS=-DGLOW_CUDA=OFF
             run_steps "$root" "$distribution-source" "${steps[@]}"
         else
             run_steps "$root" "$distribution-wheel" "${steps[@]}" build "python/build_wheel.sh --out dist"

@@ -38,7 +38,7 @@ done
 
 expect 2 "build_wheel --nonsense" "$root/python/build_wheel.sh" --nonsense
 for command in "python/build_wheel.sh --out" "python/build_wheel.sh --python" tools/gpu_check.sh\ --{part,out,data,seconds} \
-    tools/memory_figures.sh\ {--bin,-o} "tests/package/rehearse_fresh_machine.sh --logs" tools/quickstart.sh\ --{minutes,cifar10} \
+    tools/memory_figures.sh\ {--bin,-o} tests/package/rehearse_{fresh_machine,python}.sh\ --logs tools/quickstart.sh\ --{minutes,cifar10} \
     tools/speedrun.sh\ --{data,out}; do
     expect 2 "$command without a value" "$root/${command% *}" "${command#* }"
     says err "${command#* } needs a value" "$command without a value"
@@ -58,16 +58,21 @@ ln -s "$tree/tools/test.sh" "$tools/speedrun.sh" "$work/links"
 expect 3 "test.sh through a link" "$work/links/test.sh" --quick
 says out "in $tree" "test.sh through a link"
 (cd "$tree" && expect 3 "test.sh with CDPATH" env CDPATH="$work/other" tools/test.sh --quick; exit $failed) || failed=$((failed + 1))
-# Stands in for Python, pip and auditwheel.
+# Stands in for Python, pip 22.0 (Ubuntu 22.04's, which has fewer options) and auditwheel.
 stub "$work/wheel/python" <<'STUB'
 mkdir -p "$3/bin"
-printf '#!/bin/sh\nprintf "%%s\\n" "$@" >>"%s"\n' "${0%/*}/log" >"$3/bin/pip"
+cat >"$3/bin/pip" <<PIP
+#!/bin/sh
+case \$* in *--config-settings*) echo "no such option: --config-settings" >&2; exit 2 ;; esac
+printf "%s\n" "\$@" "\${CMAKE_ARGS-}" >>"${0%/*}/log"
+PIP
 printf '#!/bin/sh\n: >"$3/glow-1.whl"\n' >"$3/bin/auditwheel"
 chmod +x "$3/bin/pip" "$3/bin/auditwheel"
 STUB
-(cd "$tree" && expect 0 "build_wheel with CDPATH" env CDPATH=".:$tree" python/build_wheel.sh --python "$work/wheel/python" --out '-w x'
+(cd "$tree" && expect 0 "build_wheel with CDPATH" env -u CMAKE_ARGS CDPATH=".:$tree" python/build_wheel.sh --python "$work/wheel/python" --out '-w x'
     exit $failed) || failed=$((failed + 1))
 check "build_wheel: with CDPATH, of this tree" grep -qxF "$tree/python" "$work/wheel/log"
+check "build_wheel: without CUDA, for any processor" grep -qxF " -DGLOW_CUDA=OFF -DGLOW_NATIVE=OFF" "$work/wheel/log"
 check "build_wheel: a folder that begins with -" test -e "$tree/-w x/glow-1.whl"
 
 # ---- speedrun.sh: refuses wrong options before training ----------------------------------------------------------------
