@@ -44,8 +44,9 @@ void add_resume_options(CLI::App& app, TrainingRequest& request) {
         ->default_str("")
         ->needs(resume)
         ->configurable(false);
-    app.add_option("--init-from", request.init_from,
-                   "Start from the raw weights of a checkpoint (file or run folder)")
+    app.add_option(
+           "--init-from", request.init_from,
+           "Start from the raw weights of a checkpoint (file or run folder); not used if --resume auto finds a run")
         ->configurable(false);
 }
 
@@ -327,9 +328,10 @@ void complete_request(const CommandLine& command, TrainingRequest& request) {
         if (!request.recorded_limits) request.recorded_limits = RunLimits{request.options.max_steps, 0};
         request.recorded_limits->max_minutes = 0;
     }
-    if (request.resume && !request.init_from.empty())
+    if (!request.resume_from.empty() && !request.init_from.empty())
         throw InputError(
-            "--resume and --init-from exclude each other: the first continues a run, the second starts one");
+            "--resume with a checkpoint and --init-from exclude each other: the first continues a run, the second "
+            "starts one; --resume auto does either");
     if (const RunFolder run(request.options.out);
         request.resume && request.resume_from.empty() && !run.holds_run())
         if (const auto mistaken = mistaken_run(run.path()))

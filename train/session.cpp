@@ -191,6 +191,9 @@ void Session::open_folder() {
         TrainingProgress progress;
     } found = {resumed_.has_value(), options.threads, 0, {}};
     if (resumed_) {
+        if (!request.init_from.empty())
+            request.info(fmt::format("--init-from {} is not used: the run in {} has begun and continues",
+                                     request.init_from, options.out));
         found.progress = resumed_->progress(options);
         found.epoch_images = resumed_->epoch_images();
         const index_t before = resumed_->processes_per_host(), now = processes.group().local_size;

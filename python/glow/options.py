@@ -30,7 +30,8 @@ class TrainingOptions(TypedDict, total=False):
         resume: Resume from a checkpoint, or with True from the folder's latest, or start if there is none
         save_limits: Keep max_steps and max_minutes given here for later parts of the run too (with resume)
         accept_new_data: Continue even if the data set has changed (with resume)
-        init_from: Start from the raw weights of a checkpoint (file or run folder)
+        init_from: Start from the raw weights of a checkpoint (file or run folder); not used if resume auto finds a
+            run
     Model:
         n_bits: Bits of the pixels that are modeled, 1..8 [8]
         levels: Levels L [3]

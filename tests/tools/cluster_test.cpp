@@ -146,6 +146,21 @@ TEST_F(Cluster, MisspelledFolderOfResumedRun) {
     EXPECT_NE(fresh.err.find("rusn: no run to resume; starting one"), std::string::npos) << fresh.err;
 }
 
+// A job script has one command for the start and for every later part.
+TEST_F(Cluster, ResumedRunDoesNotStartFromOtherWeightsAgain) {
+    make_run("old", 2);
+    make_run("plain", 3, {"--init-from", "old"});
+    const Words either = {"--init-from", "old", "--resume", "auto"};
+    const Outcome begun = train(run_words("run", 2) + either);
+    ASSERT_EQ(begun.code, 0) << begun.err;
+    EXPECT_NE(begun.err.find("weights from old"), std::string::npos) << begun.err;
+    fs::remove_all(folder / "old");
+    const Outcome resumed = train(run_words("run", 3) + either);
+    ASSERT_EQ(resumed.code, 0) << resumed.err;
+    EXPECT_NE(resumed.err.find("--init-from old is not used"), std::string::npos) << resumed.err;
+    expect_equal_weights("run/latest.h5", "plain/latest.h5");
+}
+
 TEST_F(Cluster, NewRunSuggestsRunOfSimilarName) {
     make_run("shapes-wide", 1);
     const auto told = [&](const std::string& out, const Words& more) {

@@ -84,7 +84,7 @@ TEST_F(InvalidUsage, TrainFiles) {
          {{"--requeue-max-minutes", "--max-minutes", "1", "--max-steps", "0", "--lr-schedule", "cosine"},
           "needs --epochs or --max-steps"},
          {{"--accept-new-data"}, "--accept-new-data requires --resume"},
-         {{"--resume", "auto", "--init-from", "d.h5"}, "exclude each other"}});
+         {{"--resume", "d.h5", "--init-from", "d.h5"}, "exclude each other"}});
 }
 
 TEST_F(InvalidUsage, TrainOptions) {
