@@ -58,7 +58,9 @@ bool is_root() {
     return detect_launch().rank == 0;
 }
 void let_root_report_first() {
-    if (!is_root()) std::this_thread::sleep_for(std::chrono::seconds(3));
+    if (is_root()) return;
+    std::signal(SIGTERM, SIG_DFL);  // which the launcher sends when rank 0 has ended
+    std::this_thread::sleep_for(std::chrono::seconds(3));
 }
 
 void write_line(std::FILE* file, const std::string& text) {

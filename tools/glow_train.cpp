@@ -12,6 +12,7 @@
 #include "tools/config_file.h"
 #include "tools/numbers.h"
 #include "tools/training_request.h"
+#include "train/early_signals.h"
 #include "train/estimate.h"
 #include "train/memory_plan.h"
 #include "train/presets.h"
@@ -121,7 +122,10 @@ void run(CommandLine& command, TrainingRequest& request) {
     // Opening MPI, NCCL and the GPU may take minutes, and a run that a signal ends meanwhile is to be continued.
     std::optional<StopSignals> signals;
     const bool answers = !command.quiet() && detect_launch().rank == 0;
-    if (!request.plan) signals.emplace(answers ? "stopping when the run has started" : nullptr);
+    if (request.plan)
+        release_early_signals();
+    else
+        signals.emplace(answers ? "stopping when the run has started" : nullptr);
     const std::unique_ptr<Communicator> processes =
         open_communicator(request.communicator, request.plan ? Device::cpu : request.device);
     request.processes = processes.get();
@@ -144,10 +148,15 @@ void run(CommandLine& command, TrainingRequest& request) {
     });
 }
 
+// Loading the libraries takes a tenth of a second, on a busy file system longer.
+__attribute__((section(".preinit_array"), used)) void (*const g_hold_signals)() = hold_early_signals;
+
 }  // namespace
 
 int main(int argc, char** argv) {
-    return run_tool(argc, argv, "Trains a Glow on a data set.", [argc, argv](CommandLine& command) {
+    begin_program();
+    collect_early_signals();
+    return run_command(argc, argv, "Trains a Glow on a data set.", [argc, argv](CommandLine& command) {
         command.allow_processes();
         const auto request = std::make_shared<TrainingRequest>();
         add_training_request(command, request, argc, argv);

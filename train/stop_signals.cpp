@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "train/early_signals.h"
 #include "train/progress_bar.h"
 
 namespace glow {
@@ -65,7 +66,12 @@ StopSignals::StopSignals(const char* answer, bool terminal)
         sigaction(kSignals[i], nullptr, &previous_[i]);
         const bool respects_ignore = kSignals[i] == SIGHUP || kSignals[i] == SIGPIPE;
         if (!respects_ignore || previous_[i].sa_handler != SIG_IGN) sigaction(kSignals[i], &action, nullptr);
+        if (keeps_early_signals(previous_[i])) {
+            previous_[i] = {};
+            previous_[i].sa_handler = SIG_DFL;
+        }
     }
+    if (const int early = take_early_signal(); early != 0) on_signal(early);
 }
 
 StopSignals::~StopSignals() {

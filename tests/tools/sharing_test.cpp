@@ -628,6 +628,32 @@ TEST_F(ChangedData, AcceptsCheckpointsWithoutFingerprint) {
     EXPECT_EQ(outcome.code, 0) << outcome.err;
 }
 
+// ---- Signals while the program loads -------------------------------------------------------------
+
+// Sends a signal to a program that loads its libraries.
+Outcome signaled_while_loading(const fs::path& folder, const Words& arguments, int signal) {
+    Surroundings stopping;
+    stopping.environment = {{"LD_PRELOAD", GLOW_STOP_AT_LOAD}};
+    Process process(folder, GLOW_TRAIN_PROGRAM, arguments, stopping);
+    siginfo_t info{};
+    waitid(P_PID, static_cast<id_t>(process.pid()), &info, WSTOPPED | WEXITED | WNOWAIT);
+    process.kill(signal);
+    process.kill(SIGCONT);
+    return process.wait();
+}
+
+TEST_F(SharedFolder, SignalWhileLibrariesLoadStopsTheRun) {
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+        const std::string out = "run" + std::to_string(signal);
+        const Outcome outcome = signaled_while_loading(folder.path(), run_words(out, 100000), signal);
+        EXPECT_EQ(outcome.code, kUnfinished) << outcome.err;
+        EXPECT_NE(outcome.out.find("ended by signal at step 0"), std::string::npos) << outcome.out;
+        EXPECT_EQ(CheckpointEdit(folder / out / "latest.h5").step, 0);
+    }
+    const Words plan = run_words("plan", 1) + Words{"--plan", "--quiet"};
+    EXPECT_EQ(signaled_while_loading(folder.path(), plan, SIGTERM).code, -SIGTERM);
+}
+
 // ---- Terminals and readers that go away ----------------------------------------------------------
 
 TEST_F(SharedFolder, HangupWritesCheckpointUnlessNohup) {

@@ -1,0 +1,66 @@
+#include "train/early_signals.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace glow {
+namespace {
+
+// Those of StopSignals, except SIGPIPE, which every command handles.
+constexpr int kEarlySignals[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP};
+
+volatile std::sig_atomic_t g_early_signal = 0;
+
+void change_mask(int how) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : kEarlySignals) sigaddset(&signals, signal);
+    sigprocmask(how, &signals, nullptr);
+}
+
+void keep_signal(int signal, siginfo_t* info, void*) {
+    // OpenBLAS raises SIGINT if it cannot start its threads (tools/program_start.cpp).
+    if (info->si_pid == getpid()) return;
+    if (g_early_signal != 0 && signal == SIGINT) std::_Exit(130);
+    if (g_early_signal == 0) g_early_signal = signal;
+}
+
+}  // namespace
+
+void hold_early_signals() {
+    change_mask(SIG_BLOCK);
+}
+
+void collect_early_signals() {
+    struct sigaction action {};
+    action.sa_sigaction = keep_signal;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    for (const int signal : kEarlySignals) {
+        struct sigaction before {};
+        sigaction(signal, nullptr, &before);
+        if (signal != SIGHUP || before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);
+    }
+    change_mask(SIG_UNBLOCK);
+}
+
+void release_early_signals() {
+    for (const int signal : kEarlySignals) {
+        struct sigaction before {};
+        sigaction(signal, nullptr, &before);
+        if (keeps_early_signals(before)) std::signal(signal, SIG_DFL);
+    }
+    if (const int signal = take_early_signal(); signal != 0) std::raise(signal);
+}
+
+int take_early_signal() {
+    const int signal = g_early_signal;
+    g_early_signal = 0;
+    return signal;
+}
+
+bool keeps_early_signals(const struct sigaction& action) {
+    return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == keep_signal;
+}
+
+}  // namespace glow
