@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "data/formats/input_path.h"
+#include "data/formats/seek.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -103,7 +104,7 @@ void read_cifar10(const Cifar10File& file, index_t first, index_t count, std::ui
     std::vector<std::uint8_t> records(static_cast<std::size_t>(count * kCifar10RecordBytes));
     std::ifstream stream(file.path, std::ios::binary);
     if (!stream) throw Error(fmt::format("cannot open {}: {}", file.path.string(), std::strerror(errno)));
-    stream.seekg(first * kCifar10RecordBytes);
+    seek(stream, first * kCifar10RecordBytes);
     stream.read(reinterpret_cast<char*>(records.data()), static_cast<std::streamsize>(records.size()));
     if (!stream) {
         const std::string problem = read_problem(stream),

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "data/formats/input_path.h"
+#include "data/formats/seek.h"
 #include "inference/model_file.h"
 #include "kernels/error.h"
 #include "layers/glow.h"
@@ -81,7 +82,7 @@ class SafetensorsFile {
     // Reads a tensor that has a place.
     void read_tensor(const Tensor& tensor, float* values) {
         const auto bytes = static_cast<std::uint64_t>(tensor.count) * sizeof(float);
-        in_.seekg(static_cast<std::streamoff>(begin_ +
+        seek(in_, static_cast<std::streamoff>(begin_ +
                                               header_[tensor.name]["data_offsets"][0].get<std::uint64_t>()));
         if (!tensor.integer) return read(values, bytes);
         std::vector<std::int32_t> whole(static_cast<std::size_t>(tensor.count));

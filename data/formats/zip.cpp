@@ -12,6 +12,7 @@
 #include <string>
 
 #include "data/formats/input_path.h"
+#include "data/formats/seek.h"
 #include "kernels/error.h"
 
 namespace glow {
@@ -71,7 +72,7 @@ struct InputFile {
         if (first < 0 || count < 0 || first > bytes - count)
             refuse_file(path, "is a damaged ZIP archive: it points beyond its end");
         std::vector<char> to(static_cast<std::size_t>(count));
-        stream.seekg(first);
+        seek(stream, first);
         stream.read(to.data(), count);
         if (!stream) throw_read_error(path, stream);
         return Bytes(std::move(to));
@@ -211,7 +212,7 @@ ZipReader::ZipReader(const std::filesystem::path& path, const ZipEntry& entry)
     if (entry.method == 0 && entry.compressed != entry.bytes)
         refuse(fmt::format("is stored as {} bytes but claims {}", entry.compressed, entry.bytes));
     stream_->file = std::move(file.stream);
-    stream_->file.seekg(data);
+    seek(stream_->file, data);
     stream_->compressed_left = entry.compressed;
     if (entry.method == 8) {
         if (inflateInit2(&stream_->z, -MAX_WBITS) != Z_OK) throw Error("zlib cannot start: out of memory");

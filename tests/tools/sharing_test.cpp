@@ -294,6 +294,7 @@ TEST_F(SharedFolder, OptionsWithoutStatusAreNotMissing) {
     failing.environment = {{"LD_PRELOAD", GLOW_FAILING_READ}, {"GLOW_NO_STATUS", "/config.toml"}};
     const Outcome outcome = Process(folder.path(), GLOW_TRAIN_PROGRAM, resume, failing).wait();
     EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("no status of run/config.toml"), std::string::npos) << "stat() did not fail";
     EXPECT_NE(read_bytes(folder / "run/config.toml").find("\nlr = 0.002\n"), std::string::npos);
 }
 
@@ -324,14 +325,19 @@ TEST_F(SharedFolder, UnreadableImagesAreNotBadFiles) {
     const std::string header{0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 28};
     write_bytes(folder / "mnist/train-images-idx3-ubyte", header + std::string(784, 0));
     write_bytes(folder / "mnist/train-labels-idx1-ubyte", std::string{0, 0, 8, 1, 0, 0, 0, 1, 0});
-    const std::vector<std::pair<Words, std::string>> sources = {
-        {{"images", "photos", "--size", "4"}, "/b.png"},
-        {{"images", "folders", "--size", "4", "--no-classes"}, "/b"},
-        {{"cifar10", "cifar"}, "/train.bin"},
-        {{"mnist", "mnist"}, "/train-images-idx3-ubyte"}};
-    for (const auto& [source, file] : sources) {
+    struct Case {
+        Words source;
+        std::string file;
+        const char* variable = "GLOW_UNREADABLE";
+    };
+    const std::vector<Case> cases = {{{"images", "photos", "--size", "4"}, "/b.png"},
+                                     {{"images", "folders", "--size", "4", "--no-classes"}, "/b"},
+                                     {{"cifar10", "cifar"}, "/train.bin"},
+                                     {{"cifar10", "cifar"}, "/train.bin", "GLOW_NO_SEEK"},
+                                     {{"mnist", "mnist"}, "/train-images-idx3-ubyte"}};
+    for (const auto& [source, file, variable] : cases) {
         Surroundings failing;
-        failing.environment = {{"LD_PRELOAD", GLOW_FAILING_READ}, {"GLOW_UNREADABLE", file}};
+        failing.environment = {{"LD_PRELOAD", GLOW_FAILING_READ}, {variable, file}};
         const Outcome outcome =
             Process(folder.path(), GLOW_DATA_PROGRAM, source + Words{"-o", "new.h5"}, failing).wait();
         expect_error(outcome, 1, "Input/output error");
