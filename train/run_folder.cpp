@@ -310,27 +310,47 @@ std::vector<RunFolder::Saved> RunFolder::saved() const {
     return found;
 }
 
-std::optional<index_t> RunFolder::step_of(const fs::path& link) {
-    std::error_code ignored;
-    if (fs::is_symlink(link, ignored))
-        return step_of_name(fs::read_symlink(link, ignored).filename().string());
-    if (!fs::is_regular_file(link, ignored)) return {};
-    for (const Saved& saved : RunFolder(link.parent_path()).saved())
-        if (fs::equivalent(saved.path, link, ignored)) return saved.step;
-    try {
-        return read_checkpoint_info(link).progress.step;
-    } catch (const Error&) {
-        return {};
+namespace {
+
+struct Linked {
+    std::optional<index_t> step = {};
+    bool known = true;  // false: the file system failed
+};
+
+Linked linked(const fs::path& link) {
+    std::error_code failed, ignored;
+    const fs::file_type type = fs::symlink_status(link, failed).type();
+    if (type == fs::file_type::symlink) {
+        const fs::path target = fs::read_symlink(link, failed);
+        return {step_of_name(target.filename().string()), !failed};
     }
+    if (!fs::is_regular_file(link, ignored)) return {{}, type != fs::file_type::none};
+    for (const RunFolder::Saved& saved : RunFolder(link.parent_path()).saved())
+        if (fs::equivalent(saved.path, link, ignored)) return {saved.step};
+    try {
+        return {read_checkpoint_info(link).progress.step};
+    } catch (const InputError&) {
+        return {};
+    } catch (const Error&) {
+        return {{}, false};
+    }
+}
+
+}  // namespace
+
+std::optional<index_t> RunFolder::step_of(const fs::path& link) {
+    return linked(link).step;
 }
 
 void RunFolder::prune(int keep, index_t previous, index_t step, std::optional<index_t> also) const {
     std::error_code ignored;
-    const std::optional<index_t> linked[] = {step_of(latest()), step_of(best())};
+    const Linked newest = linked(latest()), with_best_score = linked(best());
+    if (!newest.known || !with_best_score.known) return;  // until the next time
     for (const Saved& one : saved()) {
         if (one.step > step) continue;
         const bool own = one.step <= previous || one.step == step;
-        if ((own && --keep >= 0) || one.step == linked[0] || one.step == linked[1] || one.step == also)
+        if ((own && --keep >= 0) || one.step == newest.step || one.step == with_best_score.step ||
+            one.step == also)
             continue;
         fs::remove(one.path, ignored);
     }

@@ -298,6 +298,20 @@ TEST_F(SharedFolder, OptionsWithoutStatusAreNotMissing) {
     EXPECT_NE(read_bytes(folder / "run/config.toml").find("\nlr = 0.002\n"), std::string::npos);
 }
 
+// Nor must it count as one checkpoint less to keep.
+TEST_F(SharedFolder, CheckpointOfUnknownLinkStays) {
+    Surroundings failing;
+    failing.environment = {{"LD_PRELOAD", GLOW_FAILING_READ}, {"GLOW_NO_LINK_STATUS", "/best.h5"}};
+    // With equal losses, the first evaluation is the best one.
+    const Words words = {"--lr",   "0", "--eval-every", "1", "--checkpoint-every", "1",
+                         "--keep", "2", "--quiet"};
+    const Outcome outcome =
+        Process(folder.path(), GLOW_TRAIN_PROGRAM, run_words("run", 6) + words, failing).wait();
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("no status of run/best.h5"), std::string::npos) << "stat() did not fail";
+    EXPECT_TRUE(fs::exists(folder / "run/best.h5"));
+}
+
 // Nor must a lock file: two runs would train in one folder.
 TEST_F(SharedFolder, LockWithoutStatusIsNotFree) {
     make_run("run", 2);
