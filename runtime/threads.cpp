@@ -1,5 +1,6 @@
 #include "runtime/threads.h"
 
+#include <dirent.h>
 #include <fmt/format.h>
 #include <omp.h>
 #include <pthread.h>
@@ -11,7 +12,6 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
-#include <iterator>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -29,10 +29,15 @@ void lower(ThreadCount& count, int limit, const std::string& reason) {
     count.limit = reason;
 }
 
-std::ptrdiff_t threads_alive() {
-    std::error_code failed;
-    const fs::directory_iterator tasks("/proc/self/task", failed);
-    return failed ? 0 : std::distance(begin(tasks), end(tasks));
+// Not with std::filesystem, which ends the program if there is no memory.
+int threads_alive() {
+    DIR* const tasks = opendir("/proc/self/task");
+    if (tasks == nullptr) return 0;
+    int count = 0;
+    while (const dirent* const entry = readdir(tasks))
+        if (entry->d_name[0] != '.') ++count;
+    closedir(tasks);
+    return count;
 }
 
 thread_local bool lost_by_fork = false;
@@ -50,21 +55,42 @@ void lower_to_openmp_limits(ThreadCount& count) {
     lower(count, omp_get_thread_limit(), fmt::format("OMP_THREAD_LIMIT={}", omp_get_thread_limit()));
 }
 
+// Threads that wait until this object ends, also by an exception.
+class WaitingThreads {
+  public:
+    WaitingThreads() = default;
+    ~WaitingThreads() {
+        done_ = true;
+        done_.notify_all();
+        for (std::thread& thread : started_) thread.join();
+    }
+    WaitingThreads(const WaitingThreads&) = delete;
+    WaitingThreads& operator=(const WaitingThreads&) = delete;
+
+    void start() {
+        started_.reserve(started_.size() + 1);  // with no room for it, a started thread could not be joined
+        started_.emplace_back([this] { done_.wait(false); });
+    }
+
+  private:
+    std::atomic<bool> done_ = false;
+    std::vector<std::thread> started_;
+};
+
 // How many of `wanted` threads, including the caller, can exist at once, and what limits them. OpenMP
 // libraries end the process if they cannot start a thread.
 int startable(int wanted, std::string& reason) {
-    const std::ptrdiff_t before = threads_alive();
-    std::atomic<bool> done = false;
-    std::vector<std::thread> started;
-    try {
-        while (static_cast<int>(started.size()) + 1 < wanted) started.emplace_back([&] { done.wait(false); });
-    } catch (const std::system_error& error) {
-        reason = fmt::format("the system cannot start more threads (ulimit -u): {}", error.code().message());
+    const int before = threads_alive();
+    int count = 1;
+    {
+        WaitingThreads threads;
+        try {
+            for (; count < wanted; ++count) threads.start();
+        } catch (const std::system_error& error) {
+            reason =
+                fmt::format("the system cannot start more threads (ulimit -u): {}", error.code().message());
+        }
     }
-    const int count = static_cast<int>(started.size()) + 1;
-    done = true;
-    done.notify_all();
-    for (std::thread& thread : started) thread.join();
     // A joined thread counts against limits until the kernel releases it.
     for (int i = 0; i < 1000 && threads_alive() > before; ++i)
         std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -17,6 +17,7 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
@@ -25,6 +26,7 @@
 #include "runtime/context.h"
 #include "runtime/memory_limit.h"
 #include "runtime/openblas.h"
+#include "tests/runtime/failing_allocations.h"
 #include "tests/support.h"
 #include "tests/tools/process.h"
 
@@ -233,6 +235,26 @@ INSTANTIATE_TEST_SUITE_P(
                     Setting{{"OMP_PROC_BIND=true", "OMP_PLACES={0}"}, "3", 3},
                     Setting{{"OMP_PROC_BIND=spread", "OMP_PLACES=cores"}, "4"},
                     Setting{{"GOMP_CPU_AFFINITY=0"}, "3", 3}));
+
+// It must not end the program, whose threads that have started wait to be joined.
+TEST(Threads, LackOfMemoryWhileTheyStartIsAnError) {
+    int failed = 0;
+    bool decided = false;
+    for (int allocations = 0; allocations < 40; ++allocations) {
+        std::thread([&] {  // with a pool of its own
+            fail_after_allocations(allocations);
+            try {
+                decided = decide_threads(6).used > 0;
+            } catch (const std::bad_alloc&) {
+                ++failed;
+            }
+            fail_after_allocations(-1);
+        })
+            .join();
+    }
+    EXPECT_GE(failed, 5);
+    EXPECT_TRUE(decided);
+}
 
 TEST(Threads, AffinityMaskLowersOnlyDefault) {
     const auto on_one_processor = [] {
