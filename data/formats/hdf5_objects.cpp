@@ -22,10 +22,7 @@ bool find(hid_t file, const std::filesystem::path& shown, const std::string& nam
             bad_input(shown, prefix, "links to another file, which is not allowed");
         const htri_t there = H5Oexists_by_name(file, prefix.c_str(), access);
         if (there < 0) bad_input(shown, prefix, "is a damaged link or one that leaves the file: " + reason());
-        if (there == 0) {
-            require_read(shown, prefix);
-            return false;
-        }
+        if (there == 0) bad_input(shown, prefix, "is a link to an object that is missing");
     }
     return true;
 }

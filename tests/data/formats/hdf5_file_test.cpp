@@ -672,7 +672,9 @@ TEST(Hdf5File, FollowsInternalLinks) {
     }
     const Hdf5File file = Hdf5File::open(folder / "a.h5");
     EXPECT_EQ(file.read<std::uint8_t>("/soft", {1}), std::vector<std::uint8_t>{9});
-    EXPECT_FALSE(file.exists("/dangling"));
+    EXPECT_FALSE(file.exists("/nowhere"));
+    expect_throw<InputError>([&] { file.exists("/dangling"); },
+                             {"/dangling", "link to an object that is missing"});
     expect_throw<InputError>([&] { file.read<std::uint8_t>("/loop", {1}); }, {"/loop"});
 }
 
