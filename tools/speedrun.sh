@@ -129,7 +129,7 @@ else:
             os.remove(f"{path}.part")
         fail(path, error)
 PYTHON
-) || fail 1 "--out $out: what the run begins with could not be read or recorded (see above)"
+) || { status=$?; [ $status = 1 ] || fail $status "python failed (exit status $status)"; exit 1; }  # it has said why
 [ -z "$problem" ] || fail 2 "--out $out: $problem; choose another folder, or remove it"
 
 # Do not resume a finished run: it might train one more step.

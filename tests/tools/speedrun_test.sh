@@ -89,6 +89,7 @@ mv "$run/speedrun.json" "$work/speedrun.json"
 mkdir "$run/speedrun.json"
 speedrun 1 "a record that cannot be read" --data "$work/d.h5" --out "$run" --seed 7 -- "${tiny[@]}"
 says "speedrun.json: Is a directory"
+[ "$(wc -l <"$work/log")" = 1 ] || bad "a second message about a record that cannot be read"
 rmdir "$run/speedrun.json"
 mv "$work/speedrun.json" "$run"
 
