@@ -78,7 +78,7 @@ competitor() { # name options...
 draw() { # name options...
     local name=$1 tables=("$out/memory-$1.csv")
     shift
-    [ ! -f "$out/memory-$name-pytorch.csv" ] || tables+=("$out/memory-$name-pytorch.csv")
+    [ -z "$torch" ] || [ ! -f "$out/memory-$name-pytorch.csv" ] || tables+=("$out/memory-$name-pytorch.csv")
     "$python" "$root/tools/plot_memory.py" "${tables[@]}" -o "$out/memory-$name.png" "$@"
 }
 

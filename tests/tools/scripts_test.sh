@@ -111,6 +111,21 @@ says err "--table: expected a value" "speedrun: an empty value"
 expect 2 "quickstart: an empty folder" "$tools/quickstart.sh" --cifar10 ''
 says err "--cifar10: expected a value" "quickstart: an empty folder"
 
+# ---- memory_figures.sh: draws what it has measured -----------------------------------------------------------------------
+
+stub "$work/figures/glow_memory" <<<':'
+stub "$work/figures/python" <<STUB
+case "\$*" in *"has them"*) echo 'has them' ;; *) echo "\$*" >>"$work/figures/log" ;; esac
+STUB
+mkdir "$work/figures/out"
+: >"$work/figures/out/memory-depth-pytorch.csv"
+figures() { expect 0 "memory_figures $*" env GLOW_PYTHON="$work/figures/python" "$tools/memory_figures.sh" --bin "$work/figures" -o "$work/figures/out" "$@"; }
+figures --no-pytorch
+check "memory_figures: draws" grep -qF "plot_memory.py $work/figures/out/memory-depth.csv" "$work/figures/log"
+check "memory_figures --no-pytorch: no earlier table" bash -c "! grep -F pytorch '$work/figures/log'"
+figures
+check "memory_figures: the table of PyTorch" grep -qE "plot_memory.py.*memory-depth-pytorch.csv" "$work/figures/log"
+
 # cd prints where it finds a folder by CDPATH.
 (cd "$root" && expect 75 "speedrun with CDPATH" env CDPATH=".:$root" GLOW_BIN="$work/speed" tools/speedrun.sh cpu-5min \
     --data "$work/speed/d.h5" --out "$work/speed/run" --table "$work/speed/t.csv"; exit $failed) || failed=$((failed + 1))
