@@ -10,6 +10,7 @@
 #include "kernels/philox.h"
 #include "runtime/device.h"
 #include "train/gradient_comparison.h"
+#include "train/schedule.h"
 
 namespace glow {
 namespace {
@@ -48,20 +49,32 @@ struct RandomImages {
     std::vector<std::uint64_t> numbers;
 };
 
+// Whether the deepest level has fewer values per channel than channels. Their deviations in some directions are 0,
+// or nearly so, and the scales of the actnorms would enlarge a move in these directions in every step.
+bool has_few_values(const TrainingOptions& options) {
+    const ModelConfig& model = options.model;
+    return options.batch * top_pixels(model) < model.channels << (model.levels + 1);
+}
+
 // Initial networks output zeros, so most gradients would be 0. Moves shrink with the number of steps, so that
 // states of any depth stay of order one.
-void move_off_start(Trainer& trainer, const Exec& exec, index_t depth, std::uint64_t seed) {
-    const double size = 0.01 / std::sqrt(static_cast<double>(depth));
+void move_off_start(Trainer& trainer, const Exec& exec, const TrainingOptions& options) {
+    const std::uint64_t seed = options.seed;
+    const double size = 0.01 / std::sqrt(static_cast<double>(options.model.depth));
+    const bool unit_scales = has_few_values(options);
     const Parameters& parameters = trainer.glow().parameters();
     HostWeights host(exec, parameters, {.params = trainer.weights().params});
     host.fetch();
     float* const params = host.get().params;
-    for (const Tensor& tensor : parameters.tensors())
+    for (const Tensor& tensor : parameters.tensors()) {
+        if (unit_scales && tensor.name.ends_with("/actnorm/logs"))
+            std::fill_n(params + tensor.offset, tensor.count, 0.0f);
         for (index_t i = 0; i < tensor.count; ++i) {
             const PhiloxWords words = philox_block(seed + 1, Purpose::weights, tensor.offset, i);
             params[tensor.offset + i] +=
                 static_cast<float>(size * philox_normal(words.word[0], words.word[1]).first);
         }
+    }
     host.send();
 }
 
@@ -96,7 +109,7 @@ MemoryMeasurement measure_memory(const MemoryPoint& point, const MemoryPlan& pla
     Parts parts(point, plan, backend);
     Trainer& trainer = parts.trainer;
     trainer.initialize(parts.images.batch());
-    move_off_start(trainer, backend.exec(), point.options.model.depth, point.options.seed);
+    move_off_start(trainer, backend.exec(), point.options);
     trainer.reset_optimizer();
     OptimizerStep update;
     update.lr_t = 0;  // every pass uses the same weights

@@ -57,6 +57,16 @@ TEST_F(MemoryScaling, ActivationBytesAreConstantInDepth) {
 }
 #endif
 
+// The actnorms of the last level see one value per channel, or two, and so no deviation in most directions.
+TEST_F(MemoryScaling, OnePixelOfFewImagesIsMeasured) {
+    for (const char* const batch : {"1", "2"}) {
+        const auto measured = rows({"--sizes", "8", "--levels", "3", "--batches", batch, "--depths", "16",
+                                    "--width", "8", "--modes", "reconstruct"});
+        ASSERT_EQ(measured.size(), 1u);
+        EXPECT_GT(measured.at(16)["grad_cosine"].get<double>(), 0.99);
+    }
+}
+
 TEST_F(MemoryScaling, SavedStatesAreCounted) {
     const Setting setting;
     const auto measured = rows(setting.words + Words{"--modes", "checkpoint", "--depths", "4,512"});
