@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "data/formats/hdf5_probe.h"
+#include "data/formats/input_path.h"
 #include "data/source.h"
 #include "inference/latents.h"
 #include "inference/model_file.h"
@@ -70,7 +71,9 @@ class Model {
         GilReleased released;
         const Use use(*this, released);
         refuse_suffix_of_other_format(file);
-        refuse_file_of_run({"save():", file});  // its checkpoints hold more than the weights
+        const NamedPath output{"save():", file};
+        refuse_file_of_run(output);  // its checkpoints hold more than the weights
+        const auto lock = lock_output(output);
         refuse_existing(file, force, kForce);
         session_->save_weights(file);
     }
@@ -380,6 +383,7 @@ void refuse_dataset_file(const std::string& file, bool force) {
 void write_arrays(const std::string& file, const std::string& name, const py::dict& splits, bool force) {
     const ArrayDataset images(name, splits);
     const GilReleased released;
+    const auto lock = lock_output({"save_dataset():", file});
     refuse_dataset_file(file, force);
     images.write(file);
 }
@@ -457,6 +461,7 @@ PYBIND11_MODULE(_glow, module) {
     module.def("refuse_dataset_file", &refuse_dataset_file);
     module.def("write_dataset", &write_arrays);
     module.def("draw_validation", &draw_images_for_validation);
+    module.def("is_missing_or_forbidden", &is_missing_or_forbidden);
 
     py::class_<DeviceArray>(module, "DeviceArray")
         .def(py::init<const py::capsule&>())

@@ -132,7 +132,17 @@ fs::path lock_of(const fs::path& target) {
     return target.parent_path() / fmt::format(".{}.lock", name);
 }
 
+std::unique_ptr<FileLock> lock_target(const NamedPath& output, const fs::path& target) {
+    return std::make_unique<FileLock>(
+        lock_of(target), fmt::format("{} {}", output.name, output.path.string()), "choose another name");
+}
+
 }  // namespace
+
+std::unique_ptr<FileLock> lock_output(const NamedPath& output) {
+    { const AtomicFile writable(output.path); }
+    return lock_target(output, target_of(output.path));
+}
 
 void refuse_file_of_run(const NamedPath& output) {
     for (const fs::path& target : {output.path, target_of(output.path)})
@@ -231,8 +241,7 @@ void refuse_other_pictures(const NamedPath& folder, index_t count) {
 }
 
 void OutputFiles::lock(const NamedPath& output, const fs::path& target) {
-    const auto& held = locks_.emplace_back(std::make_unique<FileLock>(
-        lock_of(target), fmt::format("{} {}", output.name, output.path.string()), "choose another name"));
+    const auto& held = locks_.emplace_back(lock_target(output, target));
     remove_abandoned_files(target.has_parent_path() ? target.parent_path() : ".");
     if (held->problem().empty() || warned_) return;
     warned_ = true;

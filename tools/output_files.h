@@ -46,6 +46,10 @@ class OutputFiles {
     bool warned_ = false;
 };
 
+// Locks an output until the result is destroyed. Throws InputError if it cannot be written, or another process
+// writes it.
+std::unique_ptr<FileLock> lock_output(const NamedPath& output);
+
 // Throws InputError if the output, also through a link, is a file of a run.
 void refuse_file_of_run(const NamedPath& output);
 

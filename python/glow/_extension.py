@@ -44,7 +44,7 @@ try:
 
         with _variables(_ONE_THREAD):
             from ._glow import DeviceArray, Model, Training, cuda_problem, draw_validation
-            from ._glow import refuse_dataset_file, version, write_dataset
+            from ._glow import is_missing_or_forbidden, refuse_dataset_file, version, write_dataset
 finally:
     os.environ.update(_unset)
 
@@ -54,6 +54,7 @@ __all__ = [
     "Training",
     "cuda_problem",
     "draw_validation",
+    "is_missing_or_forbidden",
     "refuse_dataset_file",
     "version",
     "write_dataset",

@@ -8,6 +8,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from . import _extension
 from ._extension import DeviceArray
 
 _CUDA = 2  # DLPack's device type kDLCUDA
@@ -207,8 +208,13 @@ def to_host(x: Any, name: str) -> np.ndarray:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno:  # of an array in a file, which is read only now
-            raise RuntimeError(f"{name}: cannot be read: {error}") from None
+            raise read_error(error, f"{name}: cannot be read: {error}") from None
         raise ValueError(f"{name}: not an array: {error}") from None
+
+
+def read_error(error: OSError, message: str) -> Exception:
+    """For a file that cannot be read: ValueError if its name is wrong, RuntimeError if the system may read it later."""
+    return (ValueError if _extension.is_missing_or_forbidden(error.errno or 0) else RuntimeError)(message)
 
 
 def _stacked(items: list[np.ndarray], name: str) -> np.ndarray:

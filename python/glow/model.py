@@ -87,6 +87,8 @@ def _write_safetensors(path: str, weights: Mapping[str, Any], config: Mapping[st
         raise ValueError(f"config: {error}") from None
     arrays, begin = [], 0
     for name, value in weights.items():
+        if str(name) in header:
+            raise ValueError(f"{name} is not the name of a tensor, or is there twice")
         array = to_host(value, str(name))
         if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
             raise ValueError(f"{name} must be an array of numbers, got {array.dtype}")

@@ -6,7 +6,6 @@ import atexit
 import collections
 import contextlib
 import csv
-import errno
 import io
 import json
 import logging
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Iterator
 import numpy as np
 
 from . import _extension
-from .arrays import device_name, utf8
+from .arrays import device_name, read_error, utf8
 from .data import Splits, images_of_run
 from .model import Model, _name, load
 from .options import TrainingOptions
@@ -260,7 +259,7 @@ def _arguments(options: dict[str, Any]) -> list[str]:
     """Options as arguments of glow_train."""
     arguments = []
     for key, value in options.items():
-        name = key.replace("_", "-")
+        name = utf8(key, "the name of an option").replace("_", "-")
         if isinstance(value, np.bool_):
             value = bool(value)
         if key == "device" and value is not None:
@@ -336,8 +335,7 @@ class Run:
             text = text[: text.rfind("\n") + 1]  # without an incomplete last line: being written, or cut off by a full disk
             header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
         except OSError as error:
-            wrong = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP)
-            raise (ValueError if wrong else RuntimeError)(f"{self.folder}: {name}: {error.strerror}") from None
+            raise read_error(error, f"{self.folder}: {name}: {error.strerror}") from None
         except (ValueError, csv.Error):
             raise ValueError(f"{self.folder}: {name} is not a table of a run") from None
         rows = [row for row in rows if len(row) == len(header)]

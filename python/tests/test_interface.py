@@ -65,6 +65,7 @@ class Interface(unittest.TestCase):
         cases = (
             ({}, "tensors"),
             ({**weights, "more": bias}, "tensors, expected"),
+            ({**weights, "__metadata__": bias}, "__metadata__ is not the name of a tensor"),
             ({**weights, "level1/step0/actnorm/bias": bias[:3]}, "level1/step0/actnorm/bias is .*expected"),
             ({**weights, "level1/step0/actnorm/bias": bias.astype(int)}, "I32.*expected"),
             ({**weights, "level1/step0/actnorm/bias": bias * np.nan}, "^weights.*level1/step0/actnorm/bias"),

@@ -1,12 +1,14 @@
 """Every bad argument is an error, never a crash."""
 
 import errno
+import fcntl
 import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import unittest
 from functools import partial
 from pathlib import Path
@@ -71,6 +73,8 @@ class Refusals(unittest.TestCase):
         for error, expected in (
             (MemoryError("12 GiB"), MemoryError),
             (OSError(errno.EIO, "Input/output error"), RuntimeError),
+            (FileNotFoundError(errno.ENOENT, "No such file"), ValueError),
+            (OSError(errno.ENAMETOOLONG, "File name too long"), ValueError),
             (OSError("image file is truncated"), ValueError),
         ):
             with self.assertRaises(expected) as caught:
@@ -176,6 +180,26 @@ class Refusals(unittest.TestCase):
             save(force=True)
             self.assertNotEqual(data.read_bytes(), before)
             before = data.read_bytes()
+
+    def test_files_of_other_processes_are_kept(self):
+        """A file that another process, which holds its lock, has only now finished."""
+        make_run()
+        for name, save in (("data", lambda file: glow.save_dataset(file, make_images(4))), ("weights", model().save)):
+            file, lock = FOLDER / f"awaited-{name}.h5", FOLDER / f".awaited-{name}.h5.lock"
+            with open(lock, "w") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+
+                def finish():
+                    file.write_bytes(b"another's")
+                    lock.unlink()
+                    fcntl.flock(held, fcntl.LOCK_UN)
+
+                other = threading.Timer(0.2, finish)
+                other.start()
+                with self.assertRaisesRegex(ValueError, f"{file.name} exists"):
+                    save(file)
+                other.join()
+            self.assertEqual(file.read_bytes(), b"another's")
 
     def refuse_damaged(self, path, header, tries):
         """Cut files are refused; with changed bytes of the header they are refused, or harmless."""

@@ -47,7 +47,8 @@ class Train(unittest.TestCase):
 
     def test_a_table_that_cannot_be_read(self):
         run = glow.Run(make_run())
-        for code, expected in ((errno.EACCES, ValueError), (errno.EIO, RuntimeError), (errno.EMFILE, RuntimeError)):
+        wrong = [(code, ValueError) for code in (errno.EACCES, errno.ENOENT, errno.ENAMETOOLONG)]
+        for code, expected in (*wrong, (errno.EIO, RuntimeError), (errno.EMFILE, RuntimeError)):
             error = OSError(code, os.strerror(code))
             with unittest.mock.patch("builtins.open", side_effect=error), self.assertRaisesRegex(expected, error.strerror):
                 run.metrics
@@ -413,6 +414,7 @@ with glow.train({str(DATA)!r}, out={str(FOLDER / "forks")!r}, **{ {**ENDLESS, "c
             (dict(init_from="/nonexistent"), "nonexistent"),
             (dict(device="cuda:9"), "device"),
             (dict(preset="\udcff"), "preset must be UTF-8"),
+            ({"lr\udcff": 1}, "the name of an option must be UTF-8"),
             (dict(init_from=b"/tmp/\xff"), "init_from must be UTF-8"),
             (dict(preset="", levels=2), "preset: expected a value, found an empty one"),
         ]
