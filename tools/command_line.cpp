@@ -24,6 +24,7 @@
 #include "runtime/memory_limit.h"
 #include "tools/help_format.h"
 #include "tools/numbers.h"
+#include "tools/printable_text.h"
 #include "tools/spelling.h"
 
 namespace glow {
@@ -63,9 +64,16 @@ void let_root_report_first() {
     std::this_thread::sleep_for(std::chrono::seconds(3));
 }
 
-void write_line(std::FILE* file, const std::string& text) {
+void write_text(std::FILE* file, const std::string& text) {
     std::fwrite(text.data(), 1, text.size(), file);
-    std::fputc('\n', file);
+}
+void write_line(std::FILE* file, const std::string& text) {
+    write_text(file, text + '\n');
+}
+
+// A result for a program, to which the name of a file is the name itself, or for a terminal.
+std::string result_text(const std::string& text) {
+    return isatty(STDOUT_FILENO) != 0 ? printable_text(text) : text;
 }
 
 // The reader of standard output has exited, as `head` does.
@@ -285,7 +293,8 @@ void CommandLine::examples(const std::string& lines) {
 void CommandLine::result(const std::string& text, const nlohmann::ordered_json& object) const {
     clear_line();
     // Invalid UTF-8 in a name must not stop the program: replace the bytes.
-    write_line(stdout, json_ ? object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : text);
+    write_line(stdout, json_ ? object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+                             : result_text(text));
     flush_results();
 }
 
@@ -295,17 +304,17 @@ void CommandLine::print_diagnostic(const std::string& kind, const std::string& t
         if (character == '\n' || character == '\r') character = ' ';
     }
     clear_line();
-    write_line(stderr, fmt::format("{}: {}: {}", name_, kind, line));
+    write_line(stderr, printable_text(fmt::format("{}: {}: {}", name_, kind, line)));
 }
 
 void CommandLine::print_line(const std::string& text) const {
     if (quiet_ || leaves_messages_) return;
     clear_line();
-    write_line(stderr, text);
+    write_line(stderr, printable_text(text));
 }
 
 void CommandLine::draw_line(const std::string& text) const {
-    std::fprintf(stderr, "\r\033[K%s", text.c_str());
+    std::fprintf(stderr, "\r\033[K%s", printable_text(text).c_str());
     std::fflush(stderr);
     line_drawn_ = true;
 }
@@ -325,8 +334,7 @@ void CommandLine::parse_and_run(int argc, char** argv) {
         if (is_root()) write_line(stdout, version.what());
         return flush_results();
     } catch (const CLI::Success&) {  // --help
-        const std::string text = app_.help();
-        if (is_root()) std::fwrite(text.data(), 1, text.size(), stdout);
+        if (is_root()) write_text(stdout, result_text(app_.help()));
         return flush_results();
     } catch (const CLI::ParseError& error) {
         const auto unknown = app_.remaining(true);

@@ -49,6 +49,15 @@ def picture_text(text):
     return " " + text if text.startswith("_") else text
 
 
+CONTROLS = {code: rf"\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+
+
+def escape_controls(stream):
+    """Prints the control characters of names, with which a file could change the terminal, as \\x1b."""
+    write = stream.write
+    stream.write = lambda text: write(text.translate(CONTROLS))
+
+
 def open_closed_streams():
     """Standard streams that the caller has closed (`>&-`): otherwise a file of the script would take the descriptor, and print()
     to a closed stderr would write to stdout. What is printed to a closed stdout fails, as in the commands."""
@@ -71,6 +80,10 @@ def end_with(name, main):
     # File names may have bytes that are not text in this locale.
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+    os.environ["PYTHON_COLORS"] = "0"  # of argparse and tracebacks
+    escape_controls(sys.stderr)
+    if sys.stdout.isatty():  # for a program, a name is the name itself
+        escape_controls(sys.stdout)
     written = True
     try:
         try:

@@ -41,6 +41,13 @@ def as_ordinary_user(function):
     return message
 
 
+class Messages(unittest.TestCase):
+    def test_names_do_not_control_the_terminal(self):
+        code = "import sys, script_text; script_text.end_with('x', lambda: print('a\\x1b[2J\\x9b\\té', file=sys.stderr))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=TOOLS, env={**os.environ, "PYTHONUTF8": "1"}, capture_output=True)
+        self.assertEqual(done.stderr.decode(), "a\\x1b[2J\\x9b\té\n")
+
+
 class ClaimOutputs(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()

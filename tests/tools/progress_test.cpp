@@ -1,7 +1,13 @@
 // Lines of progress on a terminal, and other output of a command.
 #include "tools/progress.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "tools/printable_text.h"
 
 namespace glow {
 namespace {
@@ -41,6 +47,36 @@ TEST(Progress, OtherOutputRemovesTheLine) {
                   command.clear_line();
               }),
               drawn + kLine);
+}
+
+// A name could otherwise clear the screen, or retitle the window.
+TEST(Progress, NamesDoNotControlTheTerminal) {
+    const CommandLine command("glow_test", "");
+    const std::string name = "a\x1b[2J\x7f\xc2\x9b\xc3\xa9\t\xff.h5",
+                      shown = "a\\x1b[2J\\x7f\\xc2\\x9b\xc3\xa9\t\xff.h5";
+    EXPECT_EQ(printable_text(name + "\n"), shown + "\n");
+    EXPECT_EQ(errors_of([&] {
+                  command.warn("{}", name);
+                  command.info("{}", name);
+                  command.draw_line(name);
+              }),
+              "glow_test: warning: " + shown + "\n" + shown + "\n" + kLine + shown);
+    // The result, for a program and for a terminal.
+    testing::internal::CaptureStdout();
+    command.result(name, {});
+    EXPECT_EQ(testing::internal::GetCapturedStdout(), name + "\n");
+    const int terminal = posix_openpt(O_RDWR | O_NOCTTY), before = dup(STDOUT_FILENO);
+    ASSERT_TRUE(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    const int shell = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    dup2(shell, STDOUT_FILENO);
+    command.result(name, {});
+    dup2(before, STDOUT_FILENO);
+    char text[256];
+    const ssize_t length = read(terminal, text, sizeof text);
+    for (const int file : {terminal, before, shell}) close(file);
+    ASSERT_GT(length, 0);
+    EXPECT_EQ(std::string(text, static_cast<std::size_t>(length)).find(shown.substr(0, shown.find('\t'))),
+              0u);
 }
 
 TEST(Progress, ShortJobsPrintNothing) {
