@@ -266,7 +266,8 @@ void add_npz(CommandLine& command) {
             std::vector<std::string> train, test;
             for (const auto& file : source.files()) {
                 const bool is_train = file.split == glow::SourceSplit::train;
-                command.info("{}: {} {} images{}", file.path.string(), file.N, is_train ? "training" : "test",
+                command.info("{}: {}{}", file.path.string(),
+                             glow::counted(file.N, is_train ? "training image" : "test image"),
                              file.labels.empty() ? ", no labels" : "");
                 (is_train ? train : test).push_back(file.path.string());
             }
@@ -377,7 +378,7 @@ void describe(const std::string& path, const CommandLine& command) {
         "file      {} ({:.1f} MiB)\nname      {}\nimages    {} x {} x {} (height, width, channels)", path,
         static_cast<double>(bytes) / (1 << 20), info.name.empty() ? "-" : info.name, info.H, info.W, info.C);
     for (const char* split : glow::kSplits)
-        text += fmt::format("\n{:<10}{} images{}", split, info.images(split),
+        text += fmt::format("\n{:<10}{}{}", split, glow::counted(info.images(split), "image"),
                             info.labels(split) ? ", labeled" : "");
     text += info.n_classes > 0 ? fmt::format("\nclasses   {}", info.n_classes) : "\nclasses   -";
     if (info.entropy_bpd) text += fmt::format("\nentropy   {:.4f} bits/dim", *info.entropy_bpd);

@@ -100,9 +100,9 @@ void restore_photos(const CommandLine& command, const Options& options, LoadedMo
         progress.show(number + 1, count);
     });
     progress.clear();
-    command.result(
-        fmt::format("{}: {}, equal to the originals", options.output, counted(count, "photograph")),
-        {{"output", options.output}, {"images", count}});
+    command.result(fmt::format("{}: {}, equal to the original{}", options.output,
+                               counted(count, "photograph"), count == 1 ? "" : "s"),
+                   {{"output", options.output}, {"images", count}});
 }
 
 // Holds all images in memory until every pixel has been checked.
@@ -124,9 +124,9 @@ void restore_numbered(const CommandLine& command, const Options& options, Loaded
         const std::uint8_t* const image = all.data() + n * bytes;
         folder.write(n, {images.H, images.W, images.C, {image, image + bytes}});
     }
-    command.result(
-        fmt::format("{}: {}, equal to the originals", options.output, counted(images.images, "image")),
-        {{"output", options.output}, {"images", images.images}});
+    command.result(fmt::format("{}: {}, equal to the original{}", options.output,
+                               counted(images.images, "image"), images.images == 1 ? "" : "s"),
+                   {{"output", options.output}, {"images", images.images}});
 }
 
 void restore_dataset(const CommandLine& command, const Options& options, LoadedModel& model,

@@ -35,10 +35,10 @@ std::string describe(const Settings& s) {
     const auto line = [&](const char* name, const std::string& value) {
         text += fmt::format("{}  {:<14}{}", text.empty() ? "" : "\n", name, value);
     };
-    line("data", fmt::format("{}: {} training images {}x{}x{}{}, {} validation, {}", o.data, s.train_images,
-                             m.image_height, m.image_width, m.channels,
-                             m.y_cond ? fmt::format(" of {} classes", m.n_classes) : "", s.valid_images,
-                             s.on_disk ? "read from disk" : "in memory"));
+    line("data", fmt::format("{}: {} {}x{}x{}{}, {} validation, {}", o.data,
+                             counted(s.train_images, "training image"), m.image_height, m.image_width,
+                             m.channels, m.y_cond ? fmt::format(" of {} classes", m.n_classes) : "",
+                             s.valid_images, s.on_disk ? "read from disk" : "in memory"));
     std::string model;
     visit_model_options(m, [&](const char* name, const auto& value, const char* help) {
         // the line "dequant" has these

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "inference/data_access.h"
+#include "inference/message_text.h"
 #include "kernels/error.h"
 #include "runtime/cuda.h"
 #include "runtime/device.h"
@@ -147,7 +148,7 @@ std::string describe(const PlannedRun& planned) {
     if (planned.limit.bytes > 0)
         text += fmt::format("\n{} {}", planned.limit.source, format_bytes(planned.limit.bytes));
     if (planned.largest_batch >= planned.train_images)
-        text += fmt::format("; a batch of all {} training images fits too", planned.train_images);
+        text += fmt::format("; a batch of all {} fits too", counted(planned.train_images, "training image"));
     else if (planned.largest_batch > 0)
         text += fmt::format("; the largest --batch{} that fits is {}",
                             processes > 1 ? " of all processes" : "", planned.largest_batch);

@@ -349,9 +349,9 @@ void Session::reuse_recorded_epoch() {
     if (options.epoch_images == 0 && images != recorded) {
         options.epoch_images = configured_.epoch_images = recorded;
         request.info(fmt::format(
-            "the data set has {} training images; the run keeps its epoch of {:.0f} images, and with it the defaults "
-            "of beta2, EMA decay and warm-up",
-            train_images_, recorded));
+            "the data set has {}; the run keeps its epoch of {:.0f} images, and with it the defaults of beta2, EMA decay "
+            "and warm-up",
+            counted(train_images_, "training image"), recorded));
     }
     // Equal epochs may be written differently: 0 is the size of the training set.
     if (resumed_ && (options.epoch_images > 0 ? options.epoch_images : images) == recorded)
