@@ -78,7 +78,7 @@ struct Settings {
     // The networks of couplings and splits output 0, so that everything is computed in double.
     bool zero_networks = false;
     Engine engine = Engine::gemm;
-    index_t tile = 0;  // if set, a CPU has products of bf16
+    index_t tile = 0;          // if set, a CPU has products of bf16
     bool tensor_cores = true;  // our own kernels for them; a CPU runs plain loops instead
     LaunchObserver* observer = nullptr;
 };

@@ -239,7 +239,8 @@ TEST(CudaErrors, AdviseOnFaultyGpusAndKernels) {
     for (const cudaError_t code : {cudaErrorECCUncorrectable, cudaErrorNvlinkUncorrectable})
         expect_throw<Error>([&] { check(code, "cudaStreamSynchronize(stream)", "x.cpp", 1); },
                             {"x.cpp:1: cudaStreamSynchronize(stream) failed", "checkpoint"});
-    for (const cudaError_t code : {cudaErrorIllegalAddress, cudaErrorMisalignedAddress, cudaErrorLaunchFailure})
+    for (const cudaError_t code :
+         {cudaErrorIllegalAddress, cudaErrorMisalignedAddress, cudaErrorLaunchFailure})
         expect_throw<Error>([&] { throw_launch_error("fill", code, "its name", "x.cu", 7); },
                             {"x.cu:7: fill failed: its name", "CUDA_LAUNCH_BLOCKING=1"});
     expect_throw<Error>([] { check(cudaErrorInvalidValue, "cudaFree(x)", "x.cpp", 1); }, {"(1)"});

@@ -170,8 +170,10 @@ TEST_P(FailedStep, CanBeRepeated) {
         const char* kernel;  // of forward, or of the end of backward
         int failing;
     };
-    for (const Case& c : {Case{false, "squeeze", 1}, {false, "sum_log_density", 1},
-                          {false, "sum_log_density", 2}, {true, "sum_log_density", 2}}) {
+    for (const Case& c : {Case{false, "squeeze", 1},
+                          {false, "sum_log_density", 1},
+                          {false, "sum_log_density", 2},
+                          {true, "sum_log_density", 2}}) {
         SCOPED_TRACE(testing::Message() << c.kernel << " in step " << c.failing << ", fused " << c.fused);
         TrainingOptions options = options_with(Precision::fp32);
         options.fused_update = c.fused;
