@@ -105,7 +105,7 @@ struct StoreSums {
     }
 };
 
-// ReluBackwardPack in blocks that can run beside those of another kernel.
+// ReluBackwardPack in blocks that can run concurrently with those of another kernel.
 template <class Map>
 struct ReluBackwardBlocks {
     static constexpr int kThreads = 256, kPhases = 1, kAhead = 2;

@@ -26,8 +26,8 @@ void relu_backward(const Exec& exec, index_t rows, index_t C, const Map* map, Ma
 template <class Map>
 void relu_backward_sums(const Exec& exec, index_t rows, index_t C, const Map* map, Map* dmap, bool accumulate,
                         real* sums, double* partial);
-// The same, but on a GPU without the sums' last stage, for which `partial` is needed: pass the result to
-// finish_relu_backward_sums(), or to relu_backward() of a map with elements of the same type.
+// The same, but on a GPU leaves the last stage of the sums to finish_relu_backward_sums(), or to relu_backward()
+// of a map with elements of the same type. `partial` must not change until then.
 template <class Map>
 UnfinishedSums start_relu_backward_sums(const Exec& exec, index_t rows, index_t C, const Map* map, Map* dmap,
                                         bool accumulate, real* sums, double* partial);

@@ -343,6 +343,7 @@ struct MixingFinish {
     static MixingFinish fit(index_t C, index_t parts, const real* partial, const MixingValues& values,
                             const ActnormParameters& actnorm, double dlogdet,
                             const MixingGradients& gradients) {
+        if (2 * C > kThreads) throw_error("mixing_finish: too many channels");
         return {static_cast<int>(C),
                 static_cast<int>(parts),
                 static_cast<int>(std::min<index_t>(kMaxSplits, kSums / (2 * C))),

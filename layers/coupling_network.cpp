@@ -136,8 +136,9 @@ class Network : public CouplingNetwork {
         if (!fuses_second_relu(context, rows))
             dbias2 = start_relu_backward_sums(exec, rows, w_, hidden.second, dhidden2, tile.accumulates(),
                                               gradient.bias2, arena.take<double>(column_scratch(1, w_)));
-        if (largest_block(context, tile.N) * first_.columns.stride * static_cast<index_t>(sizeof(real)) <
-            column_scratch(1, w_) * static_cast<index_t>(sizeof(double))) {
+        if (dbias2.C == 0 ||
+            largest_block(context, tile.N) * first_.columns.stride * static_cast<index_t>(sizeof(real)) <
+                column_scratch(1, w_) * static_cast<index_t>(sizeof(double))) {
             finish_relu_backward_sums<Map>(exec, std::exchange(dbias2, {}));
             parts_scope.reset();
         }

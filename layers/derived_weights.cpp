@@ -7,10 +7,10 @@ void DerivedWeights::update(const Context& context, real* params) {
     wait(context);  // after a failure: a GPU may still read W, which is computed again
     invalidate();
     pending_ = true;
+    checked_ = false;
     glow_.parameters().bind(params);
     glow_.start_deriving(context);
     params_ = params;
-    checked_ = false;
 }
 
 void DerivedWeights::wait(const Context& context) {

@@ -26,6 +26,7 @@
 #include "tools/numbers.h"
 #include "tools/printable_text.h"
 #include "tools/spelling.h"
+#include "train/early_signals.h"
 
 namespace glow {
 namespace {
@@ -61,6 +62,7 @@ bool is_root() {
 void let_root_report_first() {
     if (is_root()) return;
     std::signal(SIGTERM, SIG_DFL);  // which the launcher sends when rank 0 has ended
+    if (take_early_signal() == SIGTERM) std::raise(SIGTERM);
     std::this_thread::sleep_for(std::chrono::seconds(3));
 }
 
@@ -71,7 +73,7 @@ void write_line(std::FILE* file, const std::string& text) {
     write_text(file, text + '\n');
 }
 
-// A result for a program, to which the name of a file is the name itself, or for a terminal.
+// Escapes control characters only on a terminal: programs need the names of files unchanged.
 std::string result_text(const std::string& text) {
     return isatty(STDOUT_FILENO) != 0 ? printable_text(text) : text;
 }

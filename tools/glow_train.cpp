@@ -148,7 +148,7 @@ void run(CommandLine& command, TrainingRequest& request) {
     });
 }
 
-// Loading the libraries takes a tenth of a second, on a busy file system longer.
+// Blocks signals while the libraries load (0.1 s, longer on a busy file system); main() collects them.
 __attribute__((section(".preinit_array"), used)) void (*const g_hold_signals)() = hold_early_signals;
 
 }  // namespace

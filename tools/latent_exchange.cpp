@@ -13,12 +13,13 @@ void exchange(const CommandLine& command, const EditOptions& options) {
     const OutputFiles outputs = options.claim_outputs(command);
     EditInput input(command, options);
     if (input.N() != 2) throw InputError("exchange needs 2 images: --images A,B or --files A.png B.png");
-    const std::vector<Latent> given = input.encode();
     const index_t L = input.config().levels;
     EditedLatents edited;
     edited.grid = {2, L + 1};
     edited.headings = {"image"};
     for (index_t level = 0; level < L; ++level) edited.headings.push_back(fmt::format("level {}", level));
+    check_sheet(options, input, edited.grid, edited.headings);
+    const std::vector<Latent> given = input.encode();
     for (const index_t n : {0, 1}) {
         edited.add(given[n], input.label(n));
         for (index_t level = 0; level < L; ++level) {

@@ -1,4 +1,6 @@
 // manipulate: moves images along a latent direction.
+#include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "inference/message_text.h"
@@ -30,10 +32,14 @@ std::vector<double> parse_alphas(const ManipulateOptions& options) {
     const double first = parse_number("--alpha", text.substr(0, dots), -1e3, 1e3),
                  last = parse_number("--alpha", text.substr(dots + 2), -1e3, 1e3);
     std::vector<double> alphas;
-    for (index_t i = 0; i < steps; ++i)
-        alphas.push_back(steps == 1 ? first
-                                    : first + (last - first) * static_cast<double>(i) /
-                                                  static_cast<double>(steps - 1));
+    for (index_t i = 0; i < steps; ++i) {
+        const double alpha =
+            steps == 1 ? first
+                       : first + (last - first) * static_cast<double>(i) / static_cast<double>(steps - 1);
+        // -0.1 to 0.1 in six steps has 1.4e-17 in its middle.
+        const bool rounded_zero = std::abs(alpha) < 1e-9 * std::max(std::abs(first), std::abs(last));
+        alphas.push_back(rounded_zero ? 0 : alpha);
+    }
     return alphas;
 }
 

@@ -4,7 +4,7 @@
 
 namespace glow {
 
-// Called first of all by run_tool(), which thereby links the code that runs before it, ahead of the
+// Called first of all by run_tool() or main(), which thereby links the code that runs before it, ahead of the
 // libraries' constructors:
 //
 // - By default, waiting threads of libgomp spin for milliseconds; on a shared machine that made training ten

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <iterator>
 
 namespace glow {
 namespace {
@@ -11,6 +12,7 @@ namespace {
 constexpr int kEarlySignals[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP};
 
 volatile std::sig_atomic_t g_early_signal = 0;
+struct sigaction g_actions_before[std::size(kEarlySignals)];
 
 void change_mask(int how) {
     sigset_t signals;
@@ -19,7 +21,7 @@ void change_mask(int how) {
     sigprocmask(how, &signals, nullptr);
 }
 
-void keep_signal(int signal, siginfo_t* info, void*) {
+void record_signal(int signal, siginfo_t* info, void*) {
     // OpenBLAS raises SIGINT if it cannot start its threads (tools/program_start.cpp).
     if (info->si_pid == getpid()) return;
     if (g_early_signal != 0 && signal == SIGINT) std::_Exit(130);
@@ -34,21 +36,22 @@ void hold_early_signals() {
 
 void collect_early_signals() {
     struct sigaction action {};
-    action.sa_sigaction = keep_signal;
+    action.sa_sigaction = record_signal;
     action.sa_flags = SA_SIGINFO | SA_RESTART;
-    for (const int signal : kEarlySignals) {
-        struct sigaction before {};
-        sigaction(signal, nullptr, &before);
-        if (signal != SIGHUP || before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);
+    for (std::size_t i = 0; i < std::size(kEarlySignals); ++i) {
+        struct sigaction& before = g_actions_before[i];
+        sigaction(kEarlySignals[i], nullptr, &before);
+        if (kEarlySignals[i] != SIGHUP || before.sa_handler != SIG_IGN)
+            sigaction(kEarlySignals[i], &action, nullptr);
     }
     change_mask(SIG_UNBLOCK);
 }
 
 void release_early_signals() {
-    for (const int signal : kEarlySignals) {
-        struct sigaction before {};
-        sigaction(signal, nullptr, &before);
-        if (keeps_early_signals(before)) std::signal(signal, SIG_DFL);
+    for (std::size_t i = 0; i < std::size(kEarlySignals); ++i) {
+        struct sigaction now {};
+        sigaction(kEarlySignals[i], nullptr, &now);
+        if (is_early_handler(now)) sigaction(kEarlySignals[i], &g_actions_before[i], nullptr);
     }
     if (const int signal = take_early_signal(); signal != 0) std::raise(signal);
 }
@@ -59,8 +62,8 @@ int take_early_signal() {
     return signal;
 }
 
-bool keeps_early_signals(const struct sigaction& action) {
-    return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == keep_signal;
+bool is_early_handler(const struct sigaction& action) {
+    return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == record_signal;
 }
 
 }  // namespace glow

@@ -15,6 +15,6 @@ void release_early_signals();
 // The signal that was kept, or 0; then none is.
 int take_early_signal();
 // Whether a handler is that of collect_early_signals().
-bool keeps_early_signals(const struct sigaction& action);
+bool is_early_handler(const struct sigaction& action);
 
 }  // namespace glow

@@ -312,19 +312,19 @@ std::vector<RunFolder::Saved> RunFolder::saved() const {
 
 namespace {
 
-struct Linked {
+struct LinkTarget {
     std::optional<index_t> step = {};
     bool known = true;  // false: the file system failed
 };
 
-Linked linked(const fs::path& link) {
+LinkTarget read_link(const fs::path& link) {
     std::error_code failed, ignored;
     const fs::file_type type = fs::symlink_status(link, failed).type();
     if (type == fs::file_type::symlink) {
         const fs::path target = fs::read_symlink(link, failed);
         return {step_of_name(target.filename().string()), !failed};
     }
-    if (!fs::is_regular_file(link, ignored)) return {{}, type != fs::file_type::none};
+    if (type != fs::file_type::regular) return {{}, type != fs::file_type::none};
     for (const RunFolder::Saved& saved : RunFolder(link.parent_path()).saved())
         if (fs::equivalent(saved.path, link, ignored)) return {saved.step};
     try {
@@ -339,18 +339,17 @@ Linked linked(const fs::path& link) {
 }  // namespace
 
 std::optional<index_t> RunFolder::step_of(const fs::path& link) {
-    return linked(link).step;
+    return read_link(link).step;
 }
 
 void RunFolder::prune(int keep, index_t previous, index_t step, std::optional<index_t> also) const {
     std::error_code ignored;
-    const Linked newest = linked(latest()), with_best_score = linked(best());
-    if (!newest.known || !with_best_score.known) return;  // until the next time
+    const LinkTarget newest = read_link(latest()), of_best = read_link(best());
+    if (!newest.known || !of_best.known) return;  // tried again at the next checkpoint
     for (const Saved& one : saved()) {
         if (one.step > step) continue;
         const bool own = one.step <= previous || one.step == step;
-        if ((own && --keep >= 0) || one.step == newest.step || one.step == with_best_score.step ||
-            one.step == also)
+        if ((own && --keep >= 0) || one.step == newest.step || one.step == of_best.step || one.step == also)
             continue;
         fs::remove(one.path, ignored);
     }

@@ -104,7 +104,7 @@ Session::Session(const RunRequest& given, Mode mode)
     else if (resuming_ || mode_ == Mode::train)
         restore_completed(saved);
     // A run without a checkpoint starts again, but has its limits.
-    if (resuming_ || request.recorded_limits) report_limits();
+    if (resuming_ || (request.resume && request.recorded_limits)) report_limits();
     if (const index_t images = valid ? valid->N() : 0; images < kFewValidationImages && mode_ == Mode::train)
         request.info(images == 0
                          ? "note: the data set has no validation images, so the run has no validation "

@@ -66,7 +66,7 @@ StopSignals::StopSignals(const char* answer, bool terminal)
         sigaction(kSignals[i], nullptr, &previous_[i]);
         const bool respects_ignore = kSignals[i] == SIGHUP || kSignals[i] == SIGPIPE;
         if (!respects_ignore || previous_[i].sa_handler != SIG_IGN) sigaction(kSignals[i], &action, nullptr);
-        if (keeps_early_signals(previous_[i])) {
+        if (is_early_handler(previous_[i])) {
             previous_[i] = {};
             previous_[i].sa_handler = SIG_DFL;
         }
