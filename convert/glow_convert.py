@@ -25,8 +25,9 @@ import re
 import sys
 from pathlib import Path
 
-from python_packages import require_packages, reserve_linear_algebra
+from python_packages import end_by_interrupts, require_packages, reserve_linear_algebra
 
+end_by_interrupts()
 require_packages("numpy", "h5py")
 import h5py
 import numpy as np

@@ -93,8 +93,10 @@ class Server:
             with self._lock:
                 self._process.stdin.write(b"".join(os.fsencode(word) + b"\0" for word in [str(len(words)), *words]))
                 self._process.stdin.flush()
-                status = int(self._process.stdout.readline())
-            return subprocess.CompletedProcess([str(script), *words[3:]], status, out.read().decode(), err.read().decode())
+                answer = self._process.stdout.readline()
+            if not answer:
+                raise RuntimeError("the process that forks scripts has ended")
+            return subprocess.CompletedProcess([str(script), *words[3:]], int(answer), out.read().decode(), err.read().decode())
 
     def close(self):
         self._process.stdin.close()

@@ -19,8 +19,10 @@ import sys
 from pathlib import Path
 
 from output_files import OutputRefused, claim_outputs, save_figure
-from python_packages import require_packages, reserve_linear_algebra
+from python_packages import end_by_interrupts, require_packages, reserve_linear_algebra
 from script_text import end_with, open_text, parse_arguments, path_argument, picture_text
+
+end_by_interrupts()
 
 FORMATS = {".png", ".svg", ".pdf"}
 GIB = 2**30

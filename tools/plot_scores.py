@@ -12,8 +12,9 @@ import csv
 import sys
 from pathlib import Path
 
-from python_packages import require_packages, reserve_linear_algebra
+from python_packages import end_by_interrupts, require_packages, reserve_linear_algebra
 
+end_by_interrupts()
 require_packages("numpy", "matplotlib")
 import matplotlib
 

@@ -12,13 +12,15 @@ import signal
 import subprocess
 import sys
 
-# Until end_with() handles Ctrl-C, it ends the script. An import would print a traceback, or fail as if the package were missing.
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
 DEBIAN = {"PIL": "python3-pil", "safetensors": "python3-safetensors"}
 OPENBLAS_BYTES = 144 << 20  # 128 MiB and what surrounds it
 PIP = {"PIL": "pillow"}
+
+
+def end_by_interrupts():
+    """Ctrl-C ends the script until end_with() handles it. An import would print a traceback, or fail as if the package were missing."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def candidates():

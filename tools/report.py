@@ -24,8 +24,10 @@ import threading
 import time
 from pathlib import Path
 
-from python_packages import require_packages, reserve_linear_algebra
+from python_packages import end_by_interrupts, require_packages, reserve_linear_algebra
 from script_text import end_with, parse_arguments, path_argument
+
+end_by_interrupts()
 
 PAGE, PICTURES = {".html", ".htm"}, {".png", ".svg", ".pdf"}
 SHEET_BYTES = 64 << 20  # a larger sheet of samples is named, not shown

@@ -75,7 +75,7 @@ def open_closed_streams():
 def end_with(name, main):
     """Ends the script with the exit status of main(), or 1 if what it printed cannot be written."""
     open_closed_streams()
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by python_packages.py
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by end_by_interrupts()
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # File names may have bytes that are not text in this locale.
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

@@ -103,10 +103,11 @@ class Interface(unittest.TestCase):
                 self.assertEqual(names, found)
 
     def test_training_options_are_those_of_glow_train(self):
+        text = command("glow_train", "--help")
         spec = importlib.util.spec_from_file_location("make_options", SOURCE / "python/make_options.py")
         make_options = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(make_options)
-        expected = make_options.source(command("glow_train", "--help"))
+        expected = make_options.source(text)
         found = (SOURCE / "python/glow/options.py").read_text()
         self.assertEqual(found.splitlines(), expected.splitlines(), f"run: {make_options.__doc__.splitlines()[2]}")
         self.assertGreater(len(glow.TrainingOptions.__annotations__), 60)

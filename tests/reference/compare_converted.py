@@ -560,11 +560,12 @@ def compare_outputs(folder):
     (folder / "interrupted/numpy").mkdir(parents=True)
     interrupt = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
     (folder / "interrupted/numpy/__init__.py").write_text(f"{interrupt}\nraise ImportError\n")
-    done = subprocess.run([sys.executable, program, "--help"], capture_output=True, env={**clean, "PYTHONPATH": str(folder / "interrupted")})
+    heeding = {"capture_output": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # ignored in background jobs
+    done = subprocess.run([sys.executable, program, "--help"], env={**clean, "PYTHONPATH": str(folder / "interrupted")}, **heeding)
     report("interrupted while it starts", done.returncode == -signal.SIGINT and not done.stderr, done.stderr.decode().strip()[-110:])
     late = f"import atexit, sys; sys.path.append({str(ROOT / 'tools')!r}); import script_text\n"
     late += f"def end():\n    {interrupt}\natexit.register(end)\nscript_text.end_with('late', lambda: 0)"
-    done = subprocess.run([sys.executable, "-c", late], capture_output=True, env=clean)
+    done = subprocess.run([sys.executable, "-c", late], env=clean, **heeding)
     report("interrupted after its work", done.returncode == 0 and not done.stderr, done.stderr.decode().strip()[-110:])
     with open(folder / "o.h5", "rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

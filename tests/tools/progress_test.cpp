@@ -65,7 +65,7 @@ TEST(Progress, NamesDoNotControlTheTerminal) {
     testing::internal::CaptureStdout();
     command.result(name, {});
     EXPECT_EQ(testing::internal::GetCapturedStdout(), name + "\n");
-    const int terminal = posix_openpt(O_RDWR | O_NOCTTY), before = dup(STDOUT_FILENO);
+    const int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK), before = dup(STDOUT_FILENO);
     ASSERT_TRUE(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
     const int shell = open(ptsname(terminal), O_RDWR | O_NOCTTY);
     dup2(shell, STDOUT_FILENO);
