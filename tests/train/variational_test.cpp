@@ -80,7 +80,8 @@ TEST(VariationalTraining, MicroBatchesSumToBatch) {
     StepResult found;
     const std::vector<float> summed = parts.random_start().gradient(&found);
     EXPECT_LT(relative_l2(summed, gradient), 1e-6);  // sums in another order
-    EXPECT_NEAR(found.bits_per_dim, expected.bits_per_dim, 1e-12);
+    // OpenBLAS rounds a row of a product by its place among the rows (seen on an AMD EPYC).
+    EXPECT_NEAR(found.bits_per_dim, expected.bits_per_dim, 1e-7);
 }
 
 TEST(VariationalTraining, MemoryPoliciesAgree) {
