@@ -15,6 +15,8 @@ REPLACE(read, (int file, void* data, size_t bytes), (file, data, bytes))
 REPLACE(__read_chk, (int file, void* data, size_t bytes, size_t size), (file, data, bytes, size))
 REPLACE(pread, (int file, void* data, size_t bytes, off_t offset), (file, data, bytes, offset))
 REPLACE(pread64, (int file, void* data, size_t bytes, off64_t offset), (file, data, bytes, offset))
-REPLACE(__pread_chk, (int file, void* data, size_t bytes, off_t offset, size_t size), (file, data, bytes, offset, size))
-REPLACE(__pread64_chk, (int file, void* data, size_t bytes, off64_t offset, size_t size), (file, data, bytes, offset, size))
+REPLACE(__pread_chk, (int file, void* data, size_t bytes, off_t offset, size_t size),
+        (file, data, bytes, offset, size))
+REPLACE(__pread64_chk, (int file, void* data, size_t bytes, off64_t offset, size_t size),
+        (file, data, bytes, offset, size))
 #undef REPLACE
